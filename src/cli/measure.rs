@@ -16,13 +16,21 @@ Examples:
   dsr1 bench --request-rate 4 --duration 60
   dsr1 bench --url http://10.0.0.7:30000 --isl 1000 --osl 500 --as vllm
   dsr1 bench --engine-client              the client of the server's own SGLang
-  dsr1 bench compare OLD.json NEW.json    two kept results";
+  dsr1 bench compare OLD.json NEW.json    two kept results
+  dsr1 bench report RESULT.json --html report.html";
+
+/// Examples below the help of `bench report`.
+const REPORT: &str = "\
+Examples:
+  dsr1 bench report RESULT.json                        the figures and the verdicts again
+  dsr1 bench report RESULT.json --html report.html
+  dsr1 bench report run-*.json --html sweep.html --csv sweep.csv";
 
 /// Arguments of `bench`.
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
-    /// Work with results, in place of a measurement.
+    /// Work with kept results, instead of a measurement.
     #[command(subcommand)]
     pub what: Option<BenchPart>,
     /// The server.
@@ -60,7 +68,7 @@ pub struct BenchArgs {
     pub dry_run: bool,
 }
 
-/// Work with results.
+/// Work with kept results.
 #[derive(Debug, Clone, Subcommand)]
 pub enum BenchPart {
     /// Compare two results, or several runs of two sides: the first difference, all others, and ratios.
@@ -73,6 +81,29 @@ pub enum BenchPart {
     Gate(GateArgs),
     /// Plan a result of another host here: the commands, and what this host lacks or has otherwise.
     Reproduce(ReproduceArgs),
+    /// Show kept results again, or write them as a page or a table.
+    #[command(after_help = REPORT)]
+    Report(BenchReportArgs),
+}
+
+/// Arguments of `bench report`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchReportArgs {
+    /// Results that `bench` kept; of several, the page has a plot of throughput against speed.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write a page that needs no network.
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
+    /// Write a table with a row for each file.
+    #[arg(long, value_name = "OUT")]
+    pub csv: Option<PathBuf>,
+    /// Replace a file that exists.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the same requests in the terms of another tool, too.
+    #[arg(long = "as", value_parser = choice::<Tool>(), value_name = "TOOL", conflicts_with_all = ["html", "csv"])]
+    pub as_tool: Option<Tool>,
 }
 
 /// The load of a measurement.

@@ -22,7 +22,7 @@ pub use expose::ExposeArgs;
 pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
-pub use measure::{BenchArgs, BenchPart, Eval, EvalArgs, Gsm8kArgs, TrafficArgs};
+pub use measure::{BenchArgs, BenchPart, BenchReportArgs, Eval, EvalArgs, Gsm8kArgs, TrafficArgs};
 pub use monitoring::MonitoringArgs;
 pub use output::{Format, Output, Progress};
 pub use profiles::{

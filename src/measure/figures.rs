@@ -3,8 +3,8 @@
 use crate::measure::record::{Chunk, Moment, Phase, Record};
 use crate::measure::request::{ReasoningTimes, RequestTimes};
 use crate::measure::statistics::mean;
-use crate::measure::times::{times_of, weighted_times_of};
-use crate::report::{Figures, Reasoning};
+use crate::measure::times::{distribution_of, times_of, weighted_times_of};
+use crate::report::{Distributions, Figures, Reasoning};
 
 /// Returns the figures of the measured requests, and the rates of a window over all requests. `noise` is found apart.
 #[must_use]
@@ -14,7 +14,9 @@ pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures 
         .filter(|record| record.phase == Phase::Measured)
         .filter_map(RequestTimes::of)
         .collect();
-    let of = |value: &dyn Fn(&RequestTimes<'_>) -> Option<f64>| measured.iter().filter_map(value).collect();
+    let of = |value: &dyn Fn(&RequestTimes<'_>) -> Option<f64>| -> Vec<f64> {
+        measured.iter().filter_map(value).collect()
+    };
     let counted = records
         .iter()
         .filter(|record| record.phase == Phase::Measured && record.is_complete());
@@ -27,6 +29,8 @@ pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures 
     let rates = Rates::of(records, window, tokens_per_chunk);
     let reasoning: Vec<ReasoningTimes> = measured.iter().filter_map(RequestTimes::reasoning).collect();
     let has_reasoning = measured.iter().any(RequestTimes::has_reasoning);
+    let ttfts = of(&|request| Some(request.ttft()));
+    let tpots = of(&|request| request.tpot());
     let gaps = || measured.iter().flat_map(RequestTimes::gaps);
     Figures {
         request_throughput: rates.requests,
@@ -41,9 +45,9 @@ pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures 
         mean_output_len: share(output_tokens, usages.len() as u64),
         counts_each_chunk,
         tokens_per_chunk,
-        ttft: times_of(of(&|request| Some(request.ttft()))),
+        ttft: times_of(ttfts.clone()),
         answer_ttft: has_reasoning.then(|| times_of(of(&|request| request.answer_ttft()))),
-        tpot: times_of(of(&|request| request.tpot())),
+        tpot: times_of(tpots.clone()),
         itl: counts_each_chunk.then(|| {
             let shared = |(gap, tokens): (f64, u16)| (gap / f64::from(tokens), u32::from(tokens));
             weighted_times_of(gaps().filter(|(_, tokens)| *tokens > 0).map(shared).collect())
@@ -52,6 +56,10 @@ pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures 
         e2e: times_of(of(&|request| Some(request.e2e()))),
         reasoning: summarize_reasoning(&reasoning),
         noise: None,
+        distributions: Distributions {
+            ttft_ms: distribution_of(ttfts),
+            tpot_ms: distribution_of(tpots),
+        },
     }
 }
 

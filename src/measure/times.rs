@@ -33,6 +33,21 @@ fn distribution(mut values: Vec<f64>, claim: Claim) -> Times {
     }
 }
 
+/// Most values of a distribution for a plot: the least, the most, and a percentile each between them.
+const MOST_VALUES: u32 = 101;
+
+/// Returns values in seconds as at most [`MOST_VALUES`] milliseconds, ascending, at even distances in their order.
+pub(super) fn distribution_of(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    let count = u32::try_from(values.len()).map_or(MOST_VALUES, |count| count.min(MOST_VALUES));
+    let last = f64::from(count.saturating_sub(1).max(1));
+    (0..count)
+        .filter_map(|index| interpolated_percentile(&values, f64::from(index) / last * 100.0))
+        // A microsecond is finer than a plot, and than the clock of most servers.
+        .map(|value| (millis(value) * 1000.0).round() / 1000.0)
+        .collect()
+}
+
 /// Returns the distribution of values in seconds that stand for several samples each.
 pub(super) fn weighted_times_of(mut values: Vec<(f64, u32)>) -> Times {
     values.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -93,6 +108,16 @@ mod tests {
         assert_eq!(times_of(vec![1.0; 10]).p50_ms, None);
         assert_eq!(all_times_of(vec![2.0]).p99_ms, Some(2000.0));
         assert_eq!(times_of(Vec::new()), Times::default());
+    }
+
+    #[test]
+    fn a_distribution_has_at_most_a_value_for_each_percentile() {
+        let whole = distribution_of((0..=1000).rev().map(|value| f64::from(value) / 1000.0).collect());
+        assert_eq!(whole.len(), 101);
+        assert_eq!((whole[0], whole[50], whole[100]), (0.0, 500.0, 1000.0));
+        assert_eq!(distribution_of(vec![0.003, 0.001, 0.002]), [1.0, 2.0, 3.0]);
+        assert_eq!(distribution_of(vec![0.002]), [2.0]);
+        assert_eq!(distribution_of(Vec::new()), [0.0; 0]);
     }
 
     #[test]

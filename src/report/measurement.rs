@@ -62,6 +62,33 @@ pub struct MeasuredServer {
     pub host: BTreeMap<String, String>,
 }
 
+impl MeasuredServer {
+    /// Returns the number of GPUs that the arguments of the server come to; `None` if they do not tell.
+    ///
+    /// `python/sglang/srt/managers/data_parallel_controller.py` of 0.5.23 gives each data-parallel rank GPUs of its own, except
+    /// with attention by data parallelism, whose ranks share them.
+    #[must_use]
+    pub fn gpus(&self) -> Option<u32> {
+        let argument = |name: &str| self.arguments.get(name).map(String::as_str);
+        let size = |name: &str| argument(name).map_or(Some(1), |text| text.parse::<u32>().ok());
+        // A part of a server that is split into prefill and decode is not the whole.
+        let is_part = argument("disaggregation_mode").is_some_and(|mode| !matches!(mode, "null" | "None"));
+        if is_part || argument("device").is_some_and(|device| device == "cpu") {
+            return None;
+        }
+        argument("tp_size")?;
+        let ranks = match (size("dp_size")?, argument("enable_dp_attention")) {
+            (0 | 1, _) | (_, Some("true")) => 1,
+            (ranks, Some("false")) => ranks,
+            _ => return None,
+        };
+        let gpus = size("tp_size")?
+            .checked_mul(size("pp_size")?)?
+            .checked_mul(ranks)?;
+        (gpus > 0).then_some(gpus)
+    }
+}
+
 /// The load that was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredLoad {
@@ -199,6 +226,9 @@ pub struct Figures {
     /// The noise within the run, which is less than that between two runs; `None` in a result of an earlier dsr1.
     #[serde(default)]
     pub noise: Option<Noise>,
+    /// Whole distributions, for plots. Results of earlier versions have none.
+    #[serde(default)]
+    pub distributions: Distributions,
 }
 
 /// The noise within a run: half the width of the 95 % interval of a figure, as a share of the figure, by the means of
@@ -217,6 +247,16 @@ pub struct Noise {
     pub tpot: Option<f64>,
     /// Of the mean end-to-end latency.
     pub e2e: Option<f64>,
+}
+
+/// Whole distributions in milliseconds, for plots: at most 101 values from the least to the most, at even distances in the order
+/// of the samples. With 101 of them, each is a percentile, whatever their number claims.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Distributions {
+    /// Of [`Figures::ttft`].
+    pub ttft_ms: Vec<f64>,
+    /// Of [`Figures::tpot`].
+    pub tpot_ms: Vec<f64>,
 }
 
 /// Reasoning and answers, apart.
@@ -358,4 +398,40 @@ pub struct Second {
     pub ended: u32,
     /// Requests that failed.
     pub failed: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_gpus_is_that_of_the_arguments() {
+        let gpus = |arguments: &[(&str, &str)]| {
+            let pairs = arguments
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let server = MeasuredServer {
+                arguments: pairs.collect(),
+                ..MeasuredServer::default()
+            };
+            server.gpus()
+        };
+        assert_eq!(gpus(&[]), None);
+        assert_eq!(gpus(&[("tp_size", "8"), ("dp_size", "1")]), Some(8));
+        assert_eq!(gpus(&[("tp_size", "8"), ("pp_size", "2")]), Some(16));
+        let eight = [("tp_size", "8"), ("dp_size", "8")];
+        assert_eq!(gpus(&eight), None);
+        assert_eq!(
+            gpus(&[&eight[..], &[("enable_dp_attention", "true")]].concat()),
+            Some(8)
+        );
+        assert_eq!(
+            gpus(&[&eight[..], &[("enable_dp_attention", "false")]].concat()),
+            Some(64)
+        );
+        assert_eq!(gpus(&[("tp_size", "1"), ("device", "cpu")]), None);
+        assert_eq!(gpus(&[("tp_size", "8"), ("disaggregation_mode", "decode")]), None);
+        assert_eq!(gpus(&[("tp_size", "4294967295"), ("pp_size", "2")]), None);
+        assert_eq!(gpus(&[("tp_size", "many")]), None);
+    }
 }

@@ -25,8 +25,8 @@ pub use comparison::{
 };
 pub use expose::{ExposedRequest, ExposedServer};
 pub use measurement::{
-    Figures, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, Noise, OtherFigures,
-    Reasoning, RequestCounts, Second, Times, Trust, Verdict,
+    Distributions, Figures, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, Noise,
+    OtherFigures, Reasoning, RequestCounts, Second, Times, Trust, Verdict,
 };
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};

@@ -30,6 +30,7 @@ mod memory;
 mod mirrored;
 mod monitoring;
 mod output;
+mod page;
 mod parsed;
 mod plain;
 mod plan;
@@ -76,6 +77,7 @@ pub use output::{
     Renewed, agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help,
     print_json_line, print_log_lines, print_on,
 };
+pub use page::{KeptResult, results_page, results_sheet};
 pub use parsed::profiles_verified;
 pub use plan::{ShownPlan, plan};
 pub use profiles::{checks, profile, profile_diff, profiles};

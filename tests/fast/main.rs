@@ -27,6 +27,7 @@ mod json;
 mod measure;
 mod mirror;
 mod monitoring;
+mod page;
 mod plan;
 mod profiles;
 mod pull;

@@ -213,6 +213,15 @@ fn runs_on_servers(home: &Home, command: &str, word: &str) {
     }
 }
 
+/// Runs a command about kept results, which are there.
+fn report_runs(home: &Home, command: &str) {
+    for name in ["result.json", "result-1.json", "result-2.json"] {
+        let result = include_str!("../fixtures/results/trusted.json");
+        std::fs::write(home.path().join(name), result).unwrap();
+    }
+    assert!(!shell(home, command).expect(0).stdout.is_empty(), "{command}");
+}
+
 fn runs(home: &Home, command: &str) {
     let word = command.split(' ').nth(1).unwrap();
     match word {
@@ -295,6 +304,7 @@ fn runs(home: &Home, command: &str) {
                 run.stderr
             );
         }
+        "bench" if command.contains(" report ") => report_runs(home, command),
         "ask" | "chat" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
         | "status" | "top" | "monitoring" | "expose" | "upgrade" => {
             runs_on_servers(home, command, word);

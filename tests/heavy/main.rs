@@ -20,6 +20,7 @@ mod hub_oracles;
 mod lifetime;
 mod monitoring;
 mod operate;
+mod page;
 mod parsers;
 mod resolution;
 mod servers;

@@ -7,6 +7,7 @@
 //! | `compare` | two sides of kept results beside each other |
 //! | `gate` | a regression from a baseline, by kept results or by measurements of now |
 //! | `reproduce` | the plan to get a result again on this host |
+//! | `report` | kept results again: as text, as a page, as a table |
 //!
 //! Not in this module tree: the meaning of the figures (`measure`), how they look (`ui`).
 
@@ -14,6 +15,7 @@ mod arguments;
 mod compare;
 mod gate;
 mod load;
+mod report;
 mod reproduce;
 
 use super::context::Context;
@@ -29,5 +31,6 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         Some(BenchPart::Compare(args)) => compare::run(context, args),
         Some(BenchPart::Gate(args)) => Box::pin(gate::run(context, args)).await,
         Some(BenchPart::Reproduce(args)) => Box::pin(reproduce::run(context, args)).await,
+        Some(BenchPart::Report(what)) => report::run(context, what),
     }
 }

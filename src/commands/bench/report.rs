@@ -1,0 +1,89 @@
+//! `dsr1 bench report`: kept results again, as text, as a page or as a table.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::cli::BenchReportArgs;
+use crate::commands::context::Context;
+use crate::effects::results::read_measurement;
+use crate::effects::user_files;
+use crate::error::Result;
+use crate::measure::Tool;
+use crate::report::Measurement;
+use crate::ui::{self, KeptResult};
+
+/// The result of the command.
+#[derive(Debug, Serialize)]
+struct Reported {
+    schema: &'static str,
+    /// The files that were written.
+    written: Vec<String>,
+    /// The results, in the order of the command line.
+    measurements: Vec<Measurement>,
+}
+
+/// Makes the text of a file of results.
+type Writer = fn(&[KeptResult<'_>]) -> String;
+
+/// Runs the command.
+pub(super) fn run(context: &Context, args: &BenchReportArgs) -> Result<()> {
+    let mut measurements = Vec::new();
+    for path in &args.files {
+        let mut measurement = read_measurement(path)?;
+        // The file may have come from another host, or have another name by now.
+        measurement.saved_to = Some(path.display().to_string());
+        measurements.push(measurement);
+    }
+    let names: Vec<String> = args.files.iter().map(|path| name_of(path)).collect();
+    let results: Vec<KeptResult<'_>> = names
+        .iter()
+        .zip(&measurements)
+        .map(|(file, measurement)| KeptResult { file, measurement })
+        .collect();
+    let outputs: [(&Option<PathBuf>, Writer); 2] =
+        [(&args.html, ui::results_page), (&args.csv, ui::results_sheet)];
+    let mut written = Vec::new();
+    for (path, text) in outputs {
+        if let Some(path) = path {
+            user_files::write(path, &text(&results), args.force)?;
+            written.push(path.display().to_string());
+        }
+    }
+    let reported = Reported {
+        schema: "dsr1.bench-report/1",
+        written,
+        measurements,
+    };
+    context.print(&reported, |reported| {
+        if reported.written.is_empty() {
+            describe_results(&reported.measurements, args.as_tool)
+        } else {
+            let lines = reported
+                .written
+                .iter()
+                .map(|path| format!("wrote {}", ui::safe(path)));
+            lines.collect::<Vec<_>>().join("\n") + "\n"
+        }
+    })
+}
+
+/// Returns the results as `bench` prints them, one below the other.
+fn describe_results(measurements: &[Measurement], as_tool: Option<Tool>) -> String {
+    let texts = measurements.iter().map(|measurement| {
+        let others = as_tool.and_then(|tool| {
+            let figures = measurement.definitions.get(tool.name())?;
+            Some(format!("\n{}", ui::in_terms_of(tool.name(), figures)))
+        });
+        ui::measurement(measurement) + &others.unwrap_or_default()
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the name of a file without its folders, which say nothing to those who get the page.
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
