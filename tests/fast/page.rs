@@ -46,9 +46,14 @@ fn texts(document: &Document<'_>) -> Vec<String> {
         .collect()
 }
 
+/// Tags of a page before its style.
+const HEAD_TAGS: usize = 9;
+
 /// Asserts that a page has only elements, attributes and targets of dsr1's own.
 fn assert_harmless(page: &str) {
     let document = Document::parse(main_part(page)).unwrap_or_else(|error| panic!("{error}\n{page}"));
+    let head = &page[..page.find("<style>").unwrap()];
+    assert_eq!(head.matches(['<', '>']).count(), 2 * HEAD_TAGS, "{head}");
     let elements: BTreeSet<&str> =
         "a b br circle code dd details div dl dt figcaption figure footer g h1 h2 h3 header \
         li line main p path rect s section span strong summary svg table tbody td text th thead title tr ul"

@@ -6,7 +6,7 @@ use super::numbers::{figure, name_percentile};
 use super::path::PathData;
 use super::scale::Scale;
 use crate::measure::statistics::minimum_samples;
-use crate::report::Times;
+use crate::report::{Times, Trust};
 
 /// Height of the plot in pixels.
 const HEIGHT: f64 = 170.0;
@@ -33,7 +33,13 @@ fn place_percentile(percentile: f64) -> f64 {
 }
 
 /// Writes the plot of a distribution, of which a result has more than its percentiles only if it is of a later version.
-pub(super) fn write_quantiles(markup: &mut Markup, about: &str, times: &Times, distribution: &[f64]) {
+pub(super) fn write_quantiles(
+    markup: &mut Markup,
+    about: &str,
+    times: &Times,
+    distribution: &[f64],
+    trust: Trust,
+) {
     let claimed: Vec<(f64, f64)> = list_percentiles(times)
         .into_iter()
         .filter_map(|(percentile, value)| Some((percentile, value?)))
@@ -84,7 +90,12 @@ pub(super) fn write_quantiles(markup: &mut Markup, about: &str, times: &Times, d
             ("cy", Value::Number(down(&scale, *value, HEIGHT))),
             ("r", Value::Number(4.0)),
         ];
-        let title = format!("{}: {} ms", name_percentile(*percentile), figure(*value));
+        let name = name_percentile(*percentile);
+        let title = if trust == Trust::Untrusted {
+            format!("{name}: not to be used")
+        } else {
+            format!("{name}: {} ms", figure(*value))
+        };
         markup.titled("circle", &attributes, &title);
     }
     write_bound(markup, claimed_to, times.count);
@@ -159,7 +170,7 @@ mod tests {
                 ..Times::default()
             };
             let mut markup = Markup::default();
-            write_quantiles(&mut markup, "TTFT", &times, &[10.0, 20.0, 40.0]);
+            write_quantiles(&mut markup, "TTFT", &times, &[10.0, 20.0, 40.0], Trust::Trusted);
             markup.finish()
         };
         let page = write(80);
@@ -171,7 +182,7 @@ mod tests {
     #[test]
     fn a_distribution_without_samples_is_no_plot() {
         let mut markup = Markup::default();
-        write_quantiles(&mut markup, "TTFT", &Times::default(), &[]);
+        write_quantiles(&mut markup, "TTFT", &Times::default(), &[], Trust::Trusted);
         assert!(markup.finish().contains("Too few samples"));
     }
 }

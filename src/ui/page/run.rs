@@ -87,7 +87,7 @@ fn write_distributions(markup: &mut Markup, figures: &Figures, trust: Trust) {
     for (caption, about, times, distribution) in plots {
         markup.raw("<figure>");
         markup.raw(caption);
-        write_quantiles(markup, about, times, distribution);
+        write_quantiles(markup, about, times, distribution, trust);
         markup.raw("</figure>\n");
     }
     markup.close("div");

@@ -6,12 +6,13 @@ use super::markup::{Markup, Value};
 use super::numbers::{figure, figure_or_dash};
 use super::pareto::write_pareto;
 use super::run::write_body;
-use super::series::{gpus_of_all, name_runs, per_user};
+use super::series::{gpus_of_all, name_runs, per_user, sort_runs};
 use super::words::{describe_load, trust_words};
 use crate::report::{Times, Trust};
 
 /// Writes all runs.
 pub(super) fn write_runs(markup: &mut Markup, all: &[KeptResult<'_>]) {
+    let all = &sort_runs(all)[..];
     markup.raw("<header>\n");
     markup.leaf("h1", &[], &format!("{} measurements", all.len()));
     markup.raw("<p class=\"sums\">");

@@ -113,12 +113,36 @@ pub(super) fn name_runs(runs: &[KeptResult<'_>]) -> (String, Vec<String>) {
     (common, properties.iter().map(|all| join(all, true)).collect())
 }
 
+/// Returns the runs by series, in the order in which these begin, and by rising load.
+pub(super) fn sort_runs<'a>(runs: &[KeptResult<'a>]) -> Vec<KeptResult<'a>> {
+    let (_, names) = name_runs(runs);
+    let load = |run: &KeptResult<'_>| {
+        let load = &run.measurement.load;
+        let most = load.max_concurrency.map_or(f64::INFINITY, f64::from);
+        (load.request_rate.unwrap_or(0.0), most)
+    };
+    let mut sorted: Vec<(usize, KeptResult<'a>)> = runs
+        .iter()
+        .zip(&names)
+        .map(|(run, name)| (names.iter().position(|first| first == name).unwrap_or(0), *run))
+        .collect();
+    sorted.sort_by(|(series, run), (other_series, other)| {
+        let ((rate, most), (other_rate, other_most)) = (load(run), load(other));
+        let by_load = rate.total_cmp(&other_rate).then(most.total_cmp(&other_most));
+        series.cmp(other_series).then(by_load)
+    });
+    sorted.into_iter().map(|(_, run)| run).collect()
+}
+
 /// Returns the properties of a run that make it another curve.
 fn list_properties(run: &KeptResult<'_>) -> Vec<String> {
     let (server, load) = (&run.measurement.server, &run.measurement.load);
-    let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
+    let named = |name: &str, text: &Option<String>| {
+        text.as_ref()
+            .map_or_else(String::new, |text| format!("{name} {text}"))
+    };
     let place = server.name.clone().unwrap_or_else(|| server.base_url.clone());
-    let version = server.sglang.as_ref().map(|version| format!("SGLang {version}"));
+
     let gpus = server.gpus().map(|gpus| {
         if gpus == 1 {
             "1 GPU".to_owned()
@@ -128,12 +152,57 @@ fn list_properties(run: &KeptResult<'_>) -> Vec<String> {
     });
     vec![
         server.model.clone(),
-        or_empty(&server.profile),
-        or_empty(&server.stack),
-        or_empty(&version),
-        or_empty(&gpus),
+        named("profile", &server.profile),
+        named("stack", &server.stack),
+        named("SGLang", &server.sglang),
+        gpus.unwrap_or_default(),
         place,
         describe_lengths(load),
         load.api.clone(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list_points(points: &[(f64, f64, Trust)]) -> Series {
+        let points = points
+            .iter()
+            .enumerate()
+            .map(|(run, (per_user, rate, trust))| Point {
+                run,
+                label: String::new(),
+                per_user: *per_user,
+                per_user_p90: None,
+                rate: *rate,
+                trust: *trust,
+            });
+        Series {
+            name: String::new(),
+            points: points.collect(),
+        }
+    }
+
+    #[test]
+    fn a_curve_joins_what_no_other_run_beats() {
+        let series = list_points(&[
+            (100.0, 500.0, Trust::Trusted),
+            (50.0, 900.0, Trust::Doubtful),
+            (60.0, 400.0, Trust::Trusted),
+            (200.0, 100.0, Trust::Trusted),
+            (80.0, 5000.0, Trust::Untrusted),
+            (100.0, 450.0, Trust::Trusted),
+        ]);
+        let runs: Vec<usize> = series.frontier().into_iter().map(|point| point.run).collect();
+        assert_eq!(runs, [3, 0, 1]);
+    }
+
+    #[test]
+    fn a_user_without_a_tpot_has_no_speed() {
+        assert_eq!(
+            (per_user(Some(20.0)), per_user(None), per_user(Some(0.0))),
+            (Some(50.0), None, None)
+        );
+    }
 }

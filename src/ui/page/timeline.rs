@@ -5,7 +5,7 @@ use super::markup::{Markup, Value};
 use super::numbers::figure;
 use super::path::{PathData, UNITS};
 use super::scale::Scale;
-use crate::report::{Measurement, Second};
+use crate::report::{Measurement, Second, Trust};
 
 /// Height of each plot in pixels.
 const HEIGHT: f64 = 130.0;
@@ -40,9 +40,16 @@ pub(super) fn write_timeline(markup: &mut Markup, measurement: &Measurement) {
         .zip(measurement.window_s)
         .map(|(from, length)| (time.place_value(from), time.place_value(from + length)));
     let failures: u64 = columns.iter().map(|column| column.failed).sum();
+    let is_usable = measurement.trust < Trust::Untrusted;
+    let mean = measurement
+        .figures
+        .as_ref()
+        .filter(|_| is_usable && window.is_some());
     markup.raw("<p class=\"legend\">");
     if window.is_some() {
         markup.raw("<span><span class=\"key window\"></span>the window of the figures</span>");
+    }
+    if mean.is_some() {
         markup.raw("<span><span class=\"key mean\"></span>the figure of the window</span>");
     }
     if failures > 0 {
@@ -51,7 +58,6 @@ pub(super) fn write_timeline(markup: &mut Markup, measurement: &Measurement) {
         markup.raw("</span>");
     }
     markup.raw("</p>\n");
-    let mean = measurement.figures.as_ref().filter(|_| window.is_some());
     for (title, about, of, line) in [
         (
             "<figcaption>Requests in flight</figcaption>\n",

@@ -49,7 +49,8 @@ impl Record {
 
     fn written_tpot(&self) -> Option<u64> {
         let gaps = u64::from(self.tokens.checked_sub(1)?);
-        (gaps > 0).then_some((self.last_write? - self.first_write?) / gaps)
+        let (first, last) = (self.first_write?, self.last_write?);
+        (gaps > 0).then(|| (last - first) / gaps)
     }
 
     fn json(&self) -> Value {
