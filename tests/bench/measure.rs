@@ -6,6 +6,8 @@
 //! numbers of streams.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::unnecessary_wraps,
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,

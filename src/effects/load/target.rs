@@ -23,7 +23,7 @@ impl Target {
     /// Returns the target of a base URL. Its name is looked up once: all requests of a run go to one address.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for a URL of another kind; [`Kind::Network`] for a name without address.
+    /// [`Kind::Usage`] for a URL of another kind; [`Kind::Hub`] for a name without address.
     pub async fn of_url(base_url: &str, key: Option<Secret>) -> Result<Self> {
         let Parts { host, port, path } = split_url(base_url)?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');

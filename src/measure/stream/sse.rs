@@ -5,7 +5,7 @@ use memchr::memchr;
 /// Most bytes of one event. A cumulative stream of `/generate` repeats the text so far in each event.
 const MAX_EVENT: usize = 16 << 20;
 
-/// An event is longer than [`MAX_EVENT`].
+/// An event is longer than 16 MiB.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLong;
 
