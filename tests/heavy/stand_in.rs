@@ -167,6 +167,22 @@ fn ctrl_c_during_the_benchmark_of_a_rehearsal() {
     servers::ctrl_c_during_the_benchmark_of_a_rehearsal(&site("process"));
 }
 
+/// The client reads the size of the vocabulary where the engine sees the model: in a container, behind the links of the cache.
+#[test]
+fn a_load_is_measured_in_both_runtimes() {
+    for runtime in ["process", "docker"] {
+        let site = site(runtime);
+        let port = crate::support::free_port().to_string();
+        site.home.run(&site.serve_args("loaded", &port)).expect(0);
+        let short = ["--duration", "0", "--num-prompts", "24", "--format", "json"];
+        let run = site.home.run(&[&["bench", "loaded"], &short[..]].concat());
+        site.home.run(&["stop", "loaded", "--drain", "0"]).expect(0);
+        let result = &run.json()["steps"][0]["outcome"];
+        assert_eq!(result["requests"]["completed"], 24, "{runtime}: {run:?}");
+        assert_eq!(result["figures"]["mean_input_len"], 64.0, "{runtime}");
+    }
+}
+
 /// A question to the engine in a container ends with its command.
 #[test]
 fn flags_sync_that_is_interrupted_leaves_no_container() {

@@ -231,8 +231,8 @@ async fn find_vocabulary(step: &MeasureLoad, runtime: Option<&Runtime<'_>>, mode
         return Ok(size);
     }
     if let (Some(runtime), Some(folder)) = (runtime, &step.model_path)
-        && let Ok(bytes) = runtime.read_file(&format!("{folder}/config.json")).await
-        && let Some(size) = vocabulary_of(&bytes)
+        && let Ok(text) = runtime.read_text(&format!("{folder}/config.json")).await
+        && let Some(size) = vocabulary_of(text.as_bytes())
     {
         return Ok(size);
     }
