@@ -86,6 +86,12 @@ pub(super) fn check_temperature(temperature: f64) -> Result<()> {
         .hint("give a number between 0 and 2; DeepSeek recommends 0.5 to 0.7 for R1"))
 }
 
+/// Returns a URL without a slash or `/v1` at its end: clients of the `OpenAI` API call the URL with `/v1` the base URL.
+pub(super) fn base_of(url: &str) -> &str {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/v1").unwrap_or(url)
+}
+
 /// Returns the server that is asked and its base URL: the URL that the user named, which is no server of dsr1, or that of the
 /// ready server of this host. `takes` is the hint that says how the command names a server.
 ///
@@ -99,9 +105,7 @@ pub(super) async fn endpoint(
 ) -> Result<(Option<plan::Server>, String)> {
     match url {
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            // Clients of the OpenAI API call the URL with `/v1` the base URL.
-            let url = url.trim_end_matches('/');
-            Ok((None, url.strip_suffix("/v1").unwrap_or(url).to_owned()))
+            Ok((None, base_of(url).to_owned()))
         }
         Some(url) => Err(
             Error::new(Kind::Usage, format!("`{}` is not a URL", url.escape_debug()))

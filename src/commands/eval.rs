@@ -1,12 +1,10 @@
 //! `dsr1 eval`: accuracy of a running server.
 
-use super::bench::client_env;
+use super::bench::{client_env, serving_server};
 use super::context::{Ask, Context};
-use super::status::probe;
 use crate::cli::{Eval, EvalArgs, Gsm8kArgs};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Gsm8kRequest, Threshold};
-use crate::report::ServerState;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
@@ -16,15 +14,7 @@ pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
 }
 
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
-    let found = context
-        .effects
-        .find_server(
-            args.which.server.as_deref(),
-            &probe(context)?,
-            ServerState::SERVING,
-        )
-        .await?;
-    context.use_environment_of(&found).await?;
+    let found = serving_server(context, args.which.server.as_deref()).await?;
     let stack = context.catalog(None)?.stack(&found.status.stack)?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let request = Gsm8kRequest {

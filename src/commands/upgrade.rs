@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bench::{plan_bench, profile_of_server};
+use super::bench::{plan_bench, profile_of_server, serving_server};
 use super::context::{Ask, Context};
 use super::restart::{stop_all, tell_requests};
 use super::status::probe;
@@ -126,11 +126,7 @@ fn described_plan(plan: &Plan) -> String {
 
 /// Measures a server that runs.
 async fn measure(context: &Context, name: &str, bench: &Bench) -> Result<Benchmark> {
-    let found = context
-        .effects
-        .find_server(Some(name), &probe(context)?, ServerState::SERVING)
-        .await?;
-    context.use_environment_of(&found).await?;
+    let found = serving_server(context, Some(name)).await?;
     let (_, stack) = profile_of_server(context, &found, None)?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let report = context

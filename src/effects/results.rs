@@ -11,8 +11,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::profile::yaml::in_words;
 use crate::report::Measurement;
 
-/// Schema of a kept result.
-const SCHEMA: &str = "dsr1.measurement/1";
+const SCHEMA: &str = Measurement::SCHEMA;
 
 /// Most bytes of a result. A second of the timeline has some 120 bytes, so that a run of a day has some 10 MB.
 const MOST_BYTES: u64 = 64 << 20;

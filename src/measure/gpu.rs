@@ -1,6 +1,6 @@
 //! The GPUs of a server while it is measured: clocks, throttling, power.
 
-use crate::report::{Figures, MeasuredGpus};
+use crate::report::MeasuredGpus;
 
 /// The fields that nvidia-smi is asked for, in their order. `clocks_event_reasons` is the name since driver 535.
 pub const GPU_FIELDS: &str =
@@ -68,15 +68,10 @@ impl GpuSample {
     }
 }
 
-/// Returns the GPUs that worked between two times of day, and the energy of a token; `None` if none did. Before `begun` the
-/// server was idle.
+/// Returns the GPUs that worked between two times of day; `None` if none did. Before `begun` the server was idle. The energy of a
+/// token is added by `add_energy`, which knows their rate.
 #[must_use]
-pub fn summarize_gpus(
-    samples: &[GpuSample],
-    begun: f64,
-    (from, to): (f64, f64),
-    figures: &Figures,
-) -> Option<MeasuredGpus> {
+pub fn summarize_gpus(samples: &[GpuSample], begun: f64, (from, to): (f64, f64)) -> Option<MeasuredGpus> {
     let inside = |sample: &&GpuSample| from <= sample.at_unix && sample.at_unix <= to;
     let mut indices: Vec<u32> = samples.iter().filter(inside).map(|sample| sample.index).collect();
     indices.sort_unstable();
@@ -108,7 +103,6 @@ pub fn summarize_gpus(
             .sum()
     };
     let (busy, idle) = (watts(&inside), watts(&|sample| sample.at_unix < begun));
-    let per_token = |watts: f64| (figures.output_throughput > 0.0).then(|| watts / figures.output_throughput);
     Some(MeasuredGpus {
         indices: used.clone(),
         samples: window.len() as u64,
@@ -121,12 +115,22 @@ pub fn summarize_gpus(
         power_capped_share: share_with(POWER_CAP),
         mean_w: busy,
         idle_w: idle,
-        joules_per_output_token: busy.and_then(per_token),
-        joules_per_output_token_above_idle: busy
-            .zip(idle)
-            .and_then(|(busy, idle)| per_token((busy - idle).max(0.0))),
+        joules_per_output_token: None,
+        joules_per_output_token_above_idle: None,
         hottest_c: window.iter().filter_map(|sample| sample.celsius).reduce(f64::max),
     })
+}
+
+/// Returns the GPUs with the energy of an output token, of which there were so many a second.
+pub(super) fn add_energy(gpus: MeasuredGpus, output_throughput: f64) -> MeasuredGpus {
+    let per_token = |watts: f64| (output_throughput > 0.0).then(|| watts / output_throughput);
+    let above_idle = gpus.mean_w.zip(gpus.idle_w);
+    MeasuredGpus {
+        joules_per_output_token: gpus.mean_w.and_then(per_token),
+        joules_per_output_token_above_idle: above_idle
+            .and_then(|(busy, idle)| per_token((busy - idle).max(0.0))),
+        ..gpus
+    }
 }
 
 fn mean_of(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
@@ -183,11 +187,7 @@ mod tests {
 
     #[test]
     fn energy_is_that_of_the_gpus_that_worked() {
-        let figures = Figures {
-            output_throughput: 1000.0,
-            ..Figures::default()
-        };
-        let gpus = summarize_gpus(&samples(), 5.0, (10.0, 29.0), &figures).unwrap();
+        let gpus = add_energy(summarize_gpus(&samples(), 5.0, (10.0, 29.0)).unwrap(), 1000.0);
         assert_eq!((gpus.indices.as_slice(), gpus.samples), (&[0][..], 20));
         assert_eq!((gpus.mean_w, gpus.idle_w), (Some(500.0), Some(100.0)));
         assert_eq!(gpus.joules_per_output_token, Some(0.5));
@@ -200,8 +200,8 @@ mod tests {
             (gpus.sm_clock_median_mhz, gpus.sm_clock_max_mhz),
             (Some(1500.0), Some(1980.0))
         );
-        assert_eq!(summarize_gpus(&samples(), 0.0, (0.0, 9.0), &figures), None);
-        assert_eq!(summarize_gpus(&[], 0.0, (0.0, 9.0), &figures), None);
+        assert_eq!(summarize_gpus(&samples(), 0.0, (0.0, 9.0)), None);
+        assert_eq!(summarize_gpus(&[], 0.0, (0.0, 9.0)), None);
     }
 
     proptest::proptest! {

@@ -7,6 +7,7 @@ use crate::measure::api::Api;
 use crate::measure::definitions::translate_figures;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::{compute_figures, to_float};
+use crate::measure::gpu::add_energy;
 use crate::measure::load::{Arrivals, Load};
 use crate::measure::noise::find_noise;
 use crate::measure::record::{End, Moment, Phase};
@@ -56,6 +57,7 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
     };
     let verdicts = judge_run(evidence, figures.as_ref());
     let tokens_per_chunk = figures.as_ref().map_or(1.0, |figures| figures.tokens_per_chunk);
+    let rate = figures.as_ref().map_or(0.0, |figures| figures.output_throughput);
     let window = evidence.window;
     Measurement {
         load: describe_load(evidence, &run),
@@ -69,8 +71,8 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
         trust: worst_of(&verdicts),
         verdicts,
         timeline: draw_timeline(&evidence.records, run.ended, tokens_per_chunk),
+        gpus: evidence.gpus.clone().map(|gpus| add_energy(gpus, rate)),
         figures,
-        gpus: evidence.gpus.clone(),
         server: run.server,
         saved_to: None,
     }

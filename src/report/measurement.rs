@@ -39,6 +39,11 @@ pub struct Measurement {
     pub saved_to: Option<String>,
 }
 
+impl Measurement {
+    /// Version of the JSON form.
+    pub const SCHEMA: &str = "dsr1.measurement/1";
+}
+
 /// The server that was measured, with what is needed to measure it again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MeasuredServer {

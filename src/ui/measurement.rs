@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::safe;
-use crate::report::{Figures, MeasuredGpus, Measurement, OtherFigures, Times, Trust, Verdict};
+use crate::measure::Tool;
+use crate::report::{Figures, MeasuredGpus, Measurement, Times, Trust, Verdict};
 
 /// Width of the block, and of its first column, as `sglang.bench_serving` has them.
 const BLOCK: usize = 50;
@@ -151,10 +152,14 @@ fn verdicts(measurement: &Measurement) -> String {
     out
 }
 
-/// Returns the figures in the terms of another tool.
+/// Returns the figures in the terms of another tool, below those of dsr1; nothing without a tool.
 #[must_use]
-pub fn in_terms_of(tool: &str, figures: &OtherFigures) -> String {
-    let mut out = format!("{:=^BLOCK$}\n", format!(" In terms of {tool} "));
+pub fn in_terms_of(tool: Option<Tool>, measurement: &Measurement) -> String {
+    let figures = tool.and_then(|tool| Some((tool.name(), measurement.definitions.get(tool.name())?)));
+    let Some((tool, figures)) = figures else {
+        return String::new();
+    };
+    let mut out = format!("\n{:=^BLOCK$}\n", format!(" In terms of {tool} "));
     if let Some(tokens) = figures.output_tokens {
         row(&mut out, "Generated tokens:", &tokens.to_string());
     }

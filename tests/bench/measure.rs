@@ -118,7 +118,7 @@ impl Drop for Server {
     }
 }
 
-/// Where the clients find what they need.
+/// The programs and files that the clients need.
 struct Site {
     dir: tempfile::TempDir,
     python: Option<PathBuf>,

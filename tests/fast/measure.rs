@@ -59,29 +59,31 @@ impl Ran {
     }
 }
 
+/// The words of a measurement of a URL.
+fn bench<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["bench", "--url", url, "--vocabulary", "1000"], more].concat()
+}
+
 /// Runs a load of 4 streams, 60 requests of 10 tokens, on a server of that shape.
 fn measure(shape: Shape, args: &[&str]) -> Ran {
     let truth = Truth::start(shape);
     let home = Home::new();
     let url = truth.url();
-    let load = [
-        "bench",
-        "--format",
-        "json",
-        "--progress",
-        "quiet",
-        "--url",
+    let mut all = bench(
         &url,
-        "--vocabulary",
-        "1000",
-        "--isl",
-        "50",
-        "--osl",
-        "10",
-        "--duration",
-        "0",
-    ];
-    let mut all = load.to_vec();
+        &[
+            "--format",
+            "json",
+            "--progress",
+            "quiet",
+            "--isl",
+            "50",
+            "--osl",
+            "10",
+            "--duration",
+            "0",
+        ],
+    );
     if !args.contains(&"--num-prompts") {
         all.extend(["--num-prompts", "60"]);
     }
@@ -279,27 +281,25 @@ fn a_run_without_a_seed_has_new_prompts_and_one_with_it_repeats_them() {
     let truth = Truth::start(shape);
     let url = truth.url();
     let home = Home::new();
-    let args = [
-        "bench",
-        "--url",
+    let args = bench(
         &url,
-        "--vocabulary",
-        "1000",
-        "--isl",
-        "50",
-        "--osl",
-        "10",
-        "--num-prompts",
-        "20",
-        "--duration",
-        "0",
-        "--max-concurrency",
-        "2",
-        "--api",
-        "generate",
-        "--seed",
-        "7",
-    ];
+        &[
+            "--isl",
+            "50",
+            "--osl",
+            "10",
+            "--num-prompts",
+            "20",
+            "--duration",
+            "0",
+            "--max-concurrency",
+            "2",
+            "--api",
+            "generate",
+            "--seed",
+            "7",
+        ],
+    );
     home.run(&args).expect(0);
     let second = home.run(&args).expect(9);
     assert!(second.stdout.contains("BAD    prefix cache"), "{}", second.stdout);
@@ -308,19 +308,7 @@ fn a_run_without_a_seed_has_new_prompts_and_one_with_it_repeats_them() {
 #[test]
 fn a_server_that_is_not_there_or_is_another_one_is_named() {
     let home = Home::new();
-    let run = |url: &str| {
-        home.run(&[
-            "bench",
-            "--url",
-            url,
-            "--vocabulary",
-            "1000",
-            "--isl",
-            "5",
-            "--osl",
-            "5",
-        ])
-    };
+    let run = |url: &str| home.run(&bench(url, &["--isl", "5", "--osl", "5"]));
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
@@ -343,25 +331,23 @@ fn the_same_run_is_printed_in_the_terms_of_other_tools() {
     let url = truth.url();
     for tool in ["sglang", "vllm", "aiperf", "guidellm", "inference-perf", "mlperf"] {
         let run = home
-            .run(&[
-                "bench",
-                "--url",
+            .run(&bench(
                 &url,
-                "--vocabulary",
-                "1000",
-                "--isl",
-                "5",
-                "--osl",
-                "10",
-                "--num-prompts",
-                "20",
-                "--duration",
-                "0",
-                "--max-concurrency",
-                "4",
-                "--as",
-                tool,
-            ])
+                &[
+                    "--isl",
+                    "5",
+                    "--osl",
+                    "10",
+                    "--num-prompts",
+                    "20",
+                    "--duration",
+                    "0",
+                    "--max-concurrency",
+                    "4",
+                    "--as",
+                    tool,
+                ],
+            ))
             .expect(0);
         assert!(
             run.stdout.contains(&format!(" In terms of {tool} ")),

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::measure::compare::NOT_ARGUMENTS;
 use crate::plan::{Plan, Step};
 use crate::profile::Version;
 use crate::report::Shortfall;
 use crate::sglang::flags::{Parser, history};
-
-/// Facts that a server tells as arguments and that are no option, or one of this host alone.
-const NO_OPTIONS: [&str; 4] = ["version", "model_path", "served_model_name", "random_seed"];
 
 /// Returns the command line of the engine in a plan; `None` if it starts none.
 pub(super) fn argv_of(plan: &Plan) -> Option<&[String]> {
@@ -59,7 +57,7 @@ pub(super) fn compare_arguments(
     for (key, there) in told {
         let option = format!("--{}", key.replace('_', "-"));
         let default = table.get(&option).and_then(|spec| spec.default.as_ref());
-        let is_known = planned.contains(key) || NO_OPTIONS.contains(&key.as_str());
+        let is_known = planned.contains(key) || NOT_ARGUMENTS.contains(&key.as_str());
         let (Some(default), false) = (default.filter(|value| !value.is_null()), is_known) else {
             continue;
         };
@@ -88,7 +86,7 @@ fn key_of(option: &str) -> String {
 }
 
 fn is_option(keys: &[String]) -> bool {
-    !keys.iter().any(|key| NO_OPTIONS.contains(&key.as_str()))
+    !keys.iter().any(|key| NOT_ARGUMENTS.contains(&key.as_str()))
 }
 
 /// Returns the value of a setting as a server tells it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::{BenchArgs, TrafficArgs};
+use crate::commands::ask::base_of;
 use crate::commands::context::{Ask, Context};
 use crate::commands::status::probe;
 use crate::effects::Found;
@@ -60,15 +61,7 @@ async fn prepare(context: &Context, args: &BenchArgs) -> Result<Prepared> {
 
 /// Prepares the measurement of a server of this host.
 async fn prepare_own(context: &Context, args: &BenchArgs) -> Result<Prepared> {
-    let found = context
-        .effects
-        .find_server(
-            args.which.server.as_deref(),
-            &probe(context)?,
-            ServerState::SERVING,
-        )
-        .await?;
-    context.use_environment_of(&found).await?;
+    let found = serving_server(context, args.which.server.as_deref()).await?;
     let (profile, stack) = profile_of_server(context, &found, args.profile_file.as_deref())?;
     let facts = facts_about(context, &found, &stack).await;
     let bench = with_arguments(&profile.bench, &args.load);
@@ -162,12 +155,6 @@ async fn prepare_url(context: &Context, args: &BenchArgs, url: &str) -> Result<P
     own(args, endpoint, api, &bench, facts)
 }
 
-/// Returns a URL without a slash or `/v1` at its end.
-fn base_of(url: &str) -> &str {
-    let url = url.trim_end_matches('/');
-    url.strip_suffix("/v1").unwrap_or(url)
-}
-
 /// Plans the measurement, carries it out, and fails if its figures must not be used.
 async fn measure(context: &Context, args: &BenchArgs, request: &MeasureRequest, facts: &Facts) -> Result<()> {
     let plan = plan::measure(request, facts);
@@ -176,11 +163,7 @@ async fn measure(context: &Context, args: &BenchArgs, request: &MeasureRequest, 
     }
     let report = context.carry_out(&plan).await?;
     let measured = measured(&report).ok_or_else(no_result)?;
-    let others = args.as_tool.and_then(|tool| {
-        let figures = measured.definitions.get(tool.name())?;
-        Some(format!("\n{}", ui::in_terms_of(tool.name(), figures)))
-    });
-    context.print_report(&report, others.as_deref().unwrap_or_default())?;
+    context.print_report(&report, &ui::in_terms_of(args.as_tool, measured))?;
     // The result as JSON has the verdicts.
     check_trust(measured, request.strictness).map_err(|error| error.reported_if(context.is_json()))
 }
@@ -310,6 +293,16 @@ fn check_lengths(bench: &Bench, shared_prefix: u32, most: u64, server: &str) -> 
         "its context has {most} tokens, for prompt and answer together"
     ))
     .hint("pass a smaller --input-len or --output-len"))
+}
+
+/// Returns a server that takes requests, and uses its environment from here on.
+pub(in crate::commands) async fn serving_server(context: &Context, name: Option<&str>) -> Result<Found> {
+    let found = context
+        .effects
+        .find_server(name, &probe(context)?, ServerState::SERVING)
+        .await?;
+    context.use_environment_of(&found).await?;
+    Ok(found)
 }
 
 /// Returns the profile and stack that a server was started from.

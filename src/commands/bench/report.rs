@@ -70,13 +70,9 @@ pub(super) fn run(context: &Context, args: &BenchReportArgs) -> Result<()> {
 
 /// Returns the results as `bench` prints them, one below the other.
 fn describe_results(measurements: &[Measurement], as_tool: Option<Tool>) -> String {
-    let texts = measurements.iter().map(|measurement| {
-        let others = as_tool.and_then(|tool| {
-            let figures = measurement.definitions.get(tool.name())?;
-            Some(format!("\n{}", ui::in_terms_of(tool.name(), figures)))
-        });
-        ui::measurement(measurement) + &others.unwrap_or_default()
-    });
+    let texts = measurements
+        .iter()
+        .map(|measurement| ui::measurement(measurement) + &ui::in_terms_of(as_tool, measurement));
     texts.collect::<Vec<_>>().join("\n")
 }
 

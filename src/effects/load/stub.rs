@@ -1,7 +1,7 @@
 //! A server that answers at once, of what is at hand: the most that this client can take on this host.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,11 +25,7 @@ const STREAMS: u32 = 1024;
 ///
 /// # Errors
 /// [`Kind::Host`] when the stub cannot listen.
-pub async fn find_ceiling(
-    job: &Job,
-    requests: Box<dyn Iterator<Item = Drawn> + Send>,
-    tokens_per_chunk: u32,
-) -> Result<f64> {
+pub async fn find_ceiling(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + Send>) -> Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .at(Kind::Host, || "cannot listen on 127.0.0.1".to_owned())?;
@@ -37,12 +33,7 @@ pub async fn find_ceiling(
         .local_addr()
         .at(Kind::Host, || "cannot listen on 127.0.0.1".to_owned())?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let stub = tokio::spawn(accept_all(
-        listener,
-        job.settings.api,
-        tokens_per_chunk,
-        is_over.clone(),
-    ));
+    let stub = tokio::spawn(accept_all(listener, job.settings.api, is_over.clone()));
     let trial = Job {
         target: Target {
             address,
@@ -79,35 +70,26 @@ pub async fn find_ceiling(
     Ok(taken as f64 / seconds)
 }
 
-async fn accept_all(listener: TcpListener, api: Api, tokens_per_chunk: u32, is_over: Arc<AtomicBool>) {
-    let streams: Mutex<tokio::task::JoinSet<()>> = Mutex::default();
+async fn accept_all(listener: TcpListener, api: Api, is_over: Arc<AtomicBool>) {
+    let mut streams = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let is_over = is_over.clone();
-        if let Ok(mut streams) = streams.lock() {
-            streams.spawn(async move {
-                // A client that leaves ends its stream.
-                let _ = answer_all(stream, api, tokens_per_chunk, &is_over).await;
-            });
-        }
+        streams.spawn(async move {
+            // A client that leaves ends its stream.
+            let _ = answer_all(stream, api, &is_over).await;
+        });
     }
 }
 
 /// Answers the requests of one connection.
-async fn answer_all(
-    mut stream: TcpStream,
-    api: Api,
-    tokens_per_chunk: u32,
-    is_over: &AtomicBool,
-) -> std::io::Result<()> {
+async fn answer_all(mut stream: TcpStream, api: Api, is_over: &AtomicBool) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut held = Vec::new();
     while let Some(asked) = read_request(&mut stream, &mut held).await? {
         let begin =
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.write_all(begin.as_bytes()).await?;
-        let mut sent = 0;
-        while sent < asked {
-            sent = (sent + tokens_per_chunk.max(1)).min(asked);
+        for sent in 1..=asked {
             let chunk = framed(&event(api, sent, sent == asked));
             stream.write_all(chunk.as_bytes()).await?;
             // Each chunk is an arrival of its own, as those of a server are.
@@ -241,7 +223,7 @@ mod tests {
             seed: 1,
         };
         let requests = Box::new(RandomPrompts::new(lengths, 1000, 1, 8));
-        let ceiling = find_ceiling(&job, requests, 1).await.unwrap();
+        let ceiling = find_ceiling(&job, requests).await.unwrap();
         assert!(ceiling > 1000.0, "{ceiling}");
     }
 }

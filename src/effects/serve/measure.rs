@@ -17,8 +17,8 @@ use crate::effects::serve::witness::{self, Look};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::measure::{
-    Drawn, Evidence, Load, Moment, Phase, RandomPrompts, RequestSettings, RunDescription, compute_figures,
-    describe_record, summarize_gpus, summarize_run,
+    Drawn, Evidence, Load, Moment, Phase, RandomPrompts, RequestSettings, RunDescription, describe_record,
+    summarize_gpus, summarize_run,
 };
 use crate::plan::MeasureLoad;
 use crate::report::{MeasuredServer, Measurement};
@@ -71,13 +71,14 @@ pub(in crate::effects) async fn measure_load(
         Load::Concurrency(count) if step.extent.warm_up => count,
         Load::Concurrency(_) | Load::Rate { .. } => 0,
     };
+    let lengths = step.lengths;
     let prompts = move |seed: u64| -> Box<dyn Iterator<Item = Drawn> + Send> {
-        Box::new(RandomPrompts::new(step_lengths(step), vocabulary, seed, slots))
+        Box::new(RandomPrompts::new(lengths, vocabulary, seed, slots))
     };
     // The GPUs of another host are not to be seen.
     let gpus = runtime.and_then(|_| GpuWatch::start(env));
     events.activity("find the client's own limit", None);
-    let ceiling = Box::pin(find_ceiling(&job, prompts(new_seed()), 1)).await?;
+    let ceiling = Box::pin(find_ceiling(&job, prompts(new_seed()))).await?;
     let told = witness::description_of(http, &step.base_url).await;
     let began = files::utc_now();
     let (ran, looks) = watch_run(&job, prompts(seed), http, events).await?;
@@ -87,8 +88,7 @@ pub(in crate::effects) async fn measure_load(
     let samples = gpus.map(|watch| watch.samples()).unwrap_or_default();
     let measured_gpus = ran.window.and_then(|(from, to)| {
         let at = |moment: Moment| ran.began_unix + moment.seconds();
-        let figures = compute_figures(&ran.records, (from, to));
-        summarize_gpus(&samples, ran.began_unix, (at(from), at(to)), &figures)
+        summarize_gpus(&samples, ran.began_unix, (at(from), at(to)))
     });
     let evidence = Evidence {
         load: step.load,
@@ -133,15 +133,11 @@ pub(in crate::effects) async fn measure_load(
     let name = step.server.as_ref().map_or("server", |server| server.name());
     let path = results::path_of(&step.results_dir, name, "bench");
     measurement.saved_to = Some(path.to_string_lossy().into_owned());
-    results::save(&path, "dsr1.measurement/1", &measurement)?;
+    results::save(&path, Measurement::SCHEMA, &measurement)?;
     if measurement.figures.is_none() {
         return Err(nothing_measured(&measurement, name, &path));
     }
     Ok(measurement)
-}
-
-const fn step_lengths(step: &MeasureLoad) -> crate::measure::Lengths {
-    step.lengths
 }
 
 /// Runs the load on a thread of its own, reports its progress, and looks at the server when measuring begins.
@@ -158,10 +154,9 @@ async fn watch_run(
         let (job, watch) = (job.clone(), watch.clone());
         async move { blocking(move || run_load(&job, requests, &watch)).await }
     });
-    let base_url = base_url_of(job);
+    let base_url = format!("http://{}{}", job.target.host, job.target.base_path);
     let mut look = None;
     let mut ticks = tokio::time::interval(LOOK);
-    let mut tokens = 0;
     loop {
         tokio::select! {
             done = &mut run => {
@@ -174,7 +169,7 @@ async fn watch_run(
                 if look.is_none() && watch.measuring_since().is_some() {
                     look = Some(witness::look_at(http, &base_url).await);
                 }
-                show_progress(&watch, &mut tokens, events);
+                show_progress(&watch, events);
             }
         }
     }
@@ -188,14 +183,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-fn base_url_of(job: &Job) -> String {
-    format!("http://{}{}", job.target.host, job.target.base_path)
-}
-
-fn show_progress(watch: &Watch, tokens: &mut u64, events: &StepEvents<'_>) {
+fn show_progress(watch: &Watch, events: &StepEvents<'_>) {
     let (phase, thousandths) = watch.progress();
-    let now = watch.tokens.load(Ordering::Relaxed);
-    *tokens = now;
     let what = match phase {
         Phase::WarmUp => "warm up",
         Phase::Measured => "measure",

@@ -24,8 +24,8 @@ const NOTES_OF_HOST: [&str; 6] = [
     "client_kernel",
     "client_memory",
 ];
-/// Arguments that are facts of their own, or new in each start.
-const NOT_ARGUMENTS: [&str; 4] = ["version", "model_path", "served_model_name", "random_seed"];
+/// Facts that a server tells as arguments and that are facts of their own, or new in each start.
+pub const NOT_ARGUMENTS: [&str; 4] = ["version", "model_path", "served_model_name", "random_seed"];
 
 /// Returns the facts of a result. The seed is not among them: it is a new one in each run, so that no cache knows the prompts.
 pub(super) fn facts_of(run: &Measurement) -> Vec<Fact> {

@@ -37,22 +37,15 @@ pub(super) fn judge_failures(evidence: &Evidence, _: &Figures) -> Option<Verdict
     } else {
         Trust::Doubtful
     };
-    let kinds = failures_by_kind(&evidence.records);
-    let kinds: Vec<String> = kinds
-        .into_iter()
-        .map(|(kind, count)| format!("{count}: {kind}"))
-        .collect();
+    let kinds = list_failures(&evidence.records);
     let text = if failed > 0 {
         format!(
             "{failed} of {measured} measured requests failed ({}): {}. They are in no mean, and the others had an easier load",
             percent(share),
-            kinds.join("; "),
+            kinds,
         )
     } else {
-        format!(
-            "{elsewhere} requests outside of the measured ones failed: {}",
-            kinds.join("; ")
-        )
+        format!("{elsewhere} requests outside of the measured ones failed: {kinds}")
     };
     Some(with_hint(
         verdict("requests", trust, text),
@@ -60,28 +53,25 @@ pub(super) fn judge_failures(evidence: &Evidence, _: &Figures) -> Option<Verdict
     ))
 }
 
-/// Returns the failures of all requests by their kind.
-pub(in crate::measure) fn failures_by_kind(records: &[Record]) -> BTreeMap<String, u64> {
+/// Returns the failures of all requests by their kind, as in `3: HTTP 503; 1: no connection`; nothing without any.
+fn list_failures(records: &[Record]) -> String {
     let mut kinds = BTreeMap::new();
     for record in records {
         if let End::Failed(failure) = &record.end {
             *kinds.entry(failure.kind.describe()).or_insert(0) += 1;
         }
     }
-    kinds
+    let kinds = kinds.into_iter().map(|(kind, count)| format!("{count}: {kind}"));
+    kinds.collect::<Vec<String>>().join("; ")
 }
 
 /// Judges a run without a window: nothing was measured.
 pub(super) fn judge_nothing(evidence: &Evidence) -> Verdict {
-    let kinds = failures_by_kind(&evidence.records);
-    let kinds: Vec<String> = kinds
-        .into_iter()
-        .map(|(kind, count)| format!("{count}: {kind}"))
-        .collect();
+    let kinds = list_failures(&evidence.records);
     let text = if kinds.is_empty() {
         "the run ended before the warm-up did".to_owned()
     } else {
-        format!("no request was measured: {}", kinds.join("; "))
+        format!("no request was measured: {kinds}")
     };
     verdict("requests", Trust::Untrusted, text)
 }

@@ -32,7 +32,7 @@ impl Api {
     }
 }
 
-/// What a request asks for.
+/// The wishes of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     pub api: Api,

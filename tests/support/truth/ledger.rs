@@ -80,7 +80,7 @@ impl Record {
     }
 }
 
-/// What a server served since the start of a run.
+/// The requests that a server has had since the start of a run.
 #[derive(Debug, Clone)]
 pub struct Served {
     pub clock: Clock,
