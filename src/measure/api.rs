@@ -71,6 +71,8 @@ pub struct RequestSettings {
     pub ignores_end: bool,
     /// Sampling temperature.
     pub temperature: f64,
+    /// True to keep the text of the answers. A measurement has no use for it.
+    pub keeps_text: bool,
 }
 
 impl RequestSettings {
@@ -139,6 +141,7 @@ mod tests {
             model: "m".to_owned(),
             ignores_end: true,
             temperature: 0.0,
+            keeps_text: false,
         };
         let text = |api, prompt: &Prompt| String::from_utf8(settings(api).body(prompt, 7)).unwrap();
         let ids = Prompt::Ids(vec![5, 6]);

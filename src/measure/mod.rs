@@ -57,7 +57,8 @@ pub use phases::Phases;
 pub use prompt::{ARRIVALS, Drawn, RandomPrompts};
 pub use random::Random;
 pub use record::{
-    Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage, describe_record,
+    AnswerText, Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
+    describe_record,
 };
 pub use stream::{AnswerRead, AnswerReader, Event, Splitter, TooLong, describe_failure};
 pub use summary::{RunDescription, summarize_run};

@@ -82,6 +82,15 @@ pub struct Usage {
     pub reasoning: Option<u64>,
 }
 
+/// The text of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnswerText {
+    /// The reasoning, as the server tells it apart; empty without any.
+    pub reasoning: String,
+    /// The answer.
+    pub answer: String,
+}
+
 /// The reason for the end of a generation, as the server names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finish {
@@ -208,6 +217,8 @@ pub struct Record {
     pub usage: Option<Usage>,
     /// Its end.
     pub end: End,
+    /// The text of a complete answer; `None` unless the run keeps it.
+    pub text: Option<Box<AnswerText>>,
 }
 
 impl Record {

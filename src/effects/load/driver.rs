@@ -35,7 +35,6 @@ const KEEP: Duration = Duration::from_secs(2);
 /// A run.
 pub(super) struct Driver<'a> {
     address: SocketAddr,
-    api: crate::measure::Api,
     job: &'a Job,
     watch: &'a Watch,
     epoll: OwnedFd,
@@ -72,7 +71,6 @@ impl<'a> Driver<'a> {
         };
         Ok(Self {
             address: job.target.address,
-            api: job.settings.api,
             job,
             watch,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
@@ -213,7 +211,8 @@ impl<'a> Driver<'a> {
     }
 
     fn add_slot(&mut self) -> usize {
-        self.slots.push(Slot::new(self.api));
+        self.slots
+            .push(Slot::new(self.job.settings.api, self.job.settings.keeps_text));
         self.slots.len() - 1
     }
 

@@ -74,7 +74,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(api: Api) -> Self {
+    pub(super) fn new(api: Api, keeps_text: bool) -> Self {
         Self {
             socket: None,
             flight: None,
@@ -82,7 +82,7 @@ impl Slot {
             is_connecting: false,
             is_new: true,
             response: ResponseReader::default(),
-            answer: AnswerReader::new(api),
+            answer: AnswerReader::new(api, keeps_text),
             error_body: Vec::new(),
         }
     }
@@ -252,11 +252,17 @@ impl Slot {
                 .end(now, End::Failed(failure))
                 .map_or(Turn::Going, Turn::Ended);
         }
-        let AnswerRead { chunks, usage, end } = self.answer.finish();
+        let AnswerRead {
+            chunks,
+            usage,
+            end,
+            text,
+        } = self.answer.finish();
         let end = end.map_or_else(End::Failed, End::Complete);
         let record = self.flight.take().map(|flight| Record {
             chunks,
             usage,
+            text,
             ..record_of(&flight, now, end)
         });
         record.map_or(Turn::Going, |record| Turn::Ended(Box::new(record)))
@@ -287,6 +293,7 @@ fn record_of(flight: &Flight, now: Moment, end: End) -> Record {
         chunks: Vec::new(),
         usage: None,
         end,
+        text: None,
     }
 }
 

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn its_events_are_those_of_the_api() {
         for api in [Api::Generate, Api::Completions, Api::Chat] {
-            let mut reader = AnswerReader::new(api);
+            let mut reader = AnswerReader::new(api, false);
             for (tokens, is_last) in [(1, false), (4, false), (5, true)] {
                 reader.push(event(api, tokens, is_last).as_bytes(), tokens);
             }
@@ -211,6 +211,7 @@ mod tests {
                 model: "stub".to_owned(),
                 ignores_end: true,
                 temperature: 0.0,
+                keeps_text: false,
             },
             load: Load::Concurrency(8),
             extent: Extent {

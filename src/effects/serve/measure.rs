@@ -62,6 +62,7 @@ pub(in crate::effects) async fn measure_load(
             model: model.clone(),
             ignores_end: step.ignores_end,
             temperature: TEMPERATURE,
+            keeps_text: false,
         },
         load: step.load,
         extent: step.extent,

@@ -1,14 +1,15 @@
 //! A streamed answer: its chunks with their times, its counts, and its end.
 
 use crate::measure::api::Api;
-use crate::measure::record::{Channel, Chunk, Failure, FailureKind, Finish, Usage};
-use crate::measure::stream::event::{ChunkRead, Read, describe_failure, read_event};
+use crate::measure::record::{AnswerText, Channel, Chunk, Failure, FailureKind, Finish, Usage};
+use crate::measure::stream::event::{ChunkRead, Read, TextRead, describe_failure, read_event};
 use crate::measure::stream::sse::{Event, Splitter};
 
 /// Reads one answer after the other.
 #[derive(Debug)]
 pub struct AnswerReader {
     api: Api,
+    keeps_text: bool,
     splitter: Splitter,
     state: State,
 }
@@ -24,6 +25,7 @@ struct State {
     finish: Option<Finish>,
     is_done: bool,
     failure: Option<Failure>,
+    text: AnswerText,
 }
 
 /// An answer that was read.
@@ -35,14 +37,17 @@ pub struct AnswerRead {
     pub usage: Option<Usage>,
     /// The reason of its end, or the failure.
     pub end: Result<Finish, Failure>,
+    /// Its text; `None` unless it is kept.
+    pub text: Option<Box<AnswerText>>,
 }
 
 impl AnswerReader {
-    /// Returns a reader of streams of that API.
+    /// Returns a reader of streams of that API, which keeps the text of answers or drops it.
     #[must_use]
-    pub fn new(api: Api) -> Self {
+    pub fn new(api: Api, keeps_text: bool) -> Self {
         Self {
             api,
+            keeps_text,
             splitter: Splitter::default(),
             state: State::default(),
         }
@@ -51,12 +56,22 @@ impl AnswerReader {
     /// Adds bytes of the body that arrived `after_us` microseconds after the request was sent. Returns the tokens that the
     /// server counts more than before.
     pub fn push(&mut self, bytes: &[u8], after_us: u32) -> u64 {
-        let Self { api, splitter, state } = self;
+        let Self {
+            api,
+            keeps_text,
+            splitter,
+            state,
+        } = self;
         let counted = state.counted;
         let result = splitter.push(bytes, &mut |event: Event<'_>| {
-            match read_event(*api, event) {
+            match read_event(*api, event, *keeps_text) {
                 Read::Done => state.is_done = true,
-                Read::Chunk(chunk) => state.add(&chunk, after_us),
+                Read::Chunk(chunk) => {
+                    state.add(&chunk, after_us);
+                    if *keeps_text {
+                        state.add_text(&chunk.text);
+                    }
+                }
                 // The first failure is the cause of others.
                 Read::Failed(failure) => {
                     state.failure.get_or_insert(failure);
@@ -99,6 +114,7 @@ impl AnswerReader {
             chunks: state.chunks,
             usage: state.usage,
             end,
+            text: self.keeps_text.then(|| Box::new(state.text)),
         }
     }
 
@@ -111,7 +127,22 @@ impl AnswerReader {
 }
 
 impl State {
-    fn add(&mut self, read: &ChunkRead, after_us: u32) {
+    fn add_text(&mut self, text: &TextRead<'_>) {
+        let known = &mut self.text;
+        match text {
+            TextRead::Nothing => {}
+            TextRead::More { reasoning, answer } => {
+                known.reasoning.push_str(reasoning);
+                known.answer.push_str(answer);
+            }
+            TextRead::SoFar(text) if text.starts_with(&known.answer) => {
+                known.answer.push_str(&text[known.answer.len()..]);
+            }
+            TextRead::SoFar(text) => known.answer.push_str(text),
+        }
+    }
+
+    fn add(&mut self, read: &ChunkRead<'_>, after_us: u32) {
         let mut growth = 0;
         if let Some(usage) = read.usage {
             growth = usage.completion.saturating_sub(self.counted);
@@ -158,7 +189,7 @@ mod tests {
     use super::*;
 
     fn read(api: Api, events: &[&str]) -> AnswerRead {
-        let mut reader = AnswerReader::new(api);
+        let mut reader = AnswerReader::new(api, true);
         for (index, event) in (0..).zip(events) {
             reader.push(format!("data: {event}\n\n").as_bytes(), 10 * (index + 1));
         }
@@ -189,6 +220,38 @@ mod tests {
         assert_eq!(growth, [(10, 1), (20, 10), (30, 5)]);
         assert_eq!(answer.end, Ok(Finish::Length));
         assert_eq!(answer.usage.unwrap().completion, 16);
+    }
+
+    #[test]
+    fn the_text_is_kept_in_both_forms_of_generate_and_by_its_channel() {
+        let event = |text: &str, tokens: u64, finish: &str| {
+            format!(
+                r#"{{"text":"{text}","meta_info":{{"finish_reason":{finish},"prompt_tokens":5,"completion_tokens":{tokens}}}}}"#
+            )
+        };
+        let stop = r#"{"type":"stop"}"#;
+        let kept = |events: &[String]| {
+            let mut events: Vec<&str> = events.iter().map(String::as_str).collect();
+            events.push("[DONE]");
+            read(Api::Generate, &events).text.unwrap().answer
+        };
+        let so_far = [
+            event("The", 1, "null"),
+            event("The \\n 7", 2, "null"),
+            event("The \\n 7.", 3, stop),
+        ];
+        assert_eq!(kept(&so_far), "The \n 7.");
+        let pieces = [
+            event("The", 1, "null"),
+            event(" 7", 2, "null"),
+            event(".", 3, stop),
+        ];
+        assert_eq!(kept(&pieces), "The 7.");
+        let both = r#"{"choices":[{"delta":{"reasoning_content":"hm","content":"so"}}]}"#;
+        let more = r#"{"choices":[{"delta":{"content":" 7"},"finish_reason":"stop"}]}"#;
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":3}}"#;
+        let text = read(Api::Chat, &[both, more, usage, "[DONE]"]).text.unwrap();
+        assert_eq!((text.reasoning.as_str(), text.answer.as_str()), ("hm", "so 7"));
     }
 
     #[test]
@@ -258,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_reader_reads_the_next_answer_anew() {
-        let mut reader = AnswerReader::new(Api::Generate);
+        let mut reader = AnswerReader::new(Api::Generate, false);
         assert_eq!(
             reader.push(format!("data: {}\n\ndata: {{", native(4, "null")).as_bytes(), 1),
             4
@@ -269,5 +332,6 @@ mod tests {
         assert_eq!(reader.push(event.as_bytes(), 2), 2);
         let answer = reader.finish();
         assert_eq!((answer.chunks.len(), answer.end), (1, Ok(Finish::Stop)));
+        assert_eq!(answer.text, None);
     }
 }

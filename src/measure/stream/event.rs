@@ -14,28 +14,47 @@ const LONGEST_TEXT: usize = 200;
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum Read<'a> {
     /// The mark at the end of a stream.
     Done,
     /// A chunk.
-    Chunk(ChunkRead),
+    Chunk(ChunkRead<'a>),
     /// An error, or no event of the API.
     Failed(Failure),
 }
 
 /// A chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct ChunkRead {
+pub(super) struct ChunkRead<'a> {
     /// The channel of its text; `None` if it has no choice, as the chunk with the usage at the end.
     pub(super) channel: Option<Channel>,
     /// Counts so far.
     pub(super) usage: Option<Usage>,
     /// The reason of the end.
     pub(super) finish: Option<Finish>,
+    /// Its text.
+    pub(super) text: TextRead<'a>,
 }
 
-/// Reads an event of that API.
-pub(super) fn read_event(api: Api, event: Event<'_>) -> Read {
+/// The text of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum TextRead<'a> {
+    /// It has none, or nobody asked for it.
+    #[default]
+    Nothing,
+    /// What follows the text before it.
+    More {
+        /// Of the reasoning.
+        reasoning: Cow<'a, str>,
+        /// Of the answer.
+        answer: Cow<'a, str>,
+    },
+    /// The whole answer so far, or what follows the text before it: `/generate` does either.
+    SoFar(Cow<'a, str>),
+}
+
+/// Reads an event of that API. The text of `/generate` is read only if it is asked for, because each event repeats all of it.
+pub(super) fn read_event(api: Api, event: Event<'_>, keeps_text: bool) -> Read<'_> {
     if event.data == b"[DONE]" {
         return Read::Done;
     }
@@ -43,7 +62,7 @@ pub(super) fn read_event(api: Api, event: Event<'_>) -> Read {
         return Read::Failed(describe_failure(FailureKind::ErrorEvent, event.data));
     }
     let read = match api {
-        Api::Generate => read_native(event.data),
+        Api::Generate => read_native(event.data, keeps_text),
         Api::Completions | Api::Chat => read_openai(event.data),
     };
     read.unwrap_or_else(|| {
@@ -123,7 +142,7 @@ struct CompletionDetails {
     reasoning_tokens: Option<u64>,
 }
 
-fn read_openai(data: &[u8]) -> Option<Read> {
+fn read_openai(data: &[u8]) -> Option<Read<'_>> {
     let chunk: OpenAi<'_> = serde_json::from_slice(data).ok()?;
     if chunk.error.is_some() || chunk.object.as_deref() == Some("error") {
         return Some(Read::Failed(describe_failure(FailureKind::ErrorEvent, data)));
@@ -131,12 +150,29 @@ fn read_openai(data: &[u8]) -> Option<Read> {
     if chunk.choices.is_none() && chunk.usage.is_none() {
         return None;
     }
-    let choice = chunk.choices.as_ref().and_then(|choices| choices.first());
+    let choice = chunk.choices.and_then(|choices| choices.into_iter().next());
     Some(Read::Chunk(ChunkRead {
-        channel: choice.map(channel_of),
+        channel: choice.as_ref().map(channel_of),
         usage: chunk.usage.and_then(openai_usage),
-        finish: choice.and_then(|choice| choice.finish_reason.as_deref().map(Finish::named)),
+        finish: choice
+            .as_ref()
+            .and_then(|choice| choice.finish_reason.as_deref().map(Finish::named)),
+        text: choice.map_or(TextRead::Nothing, text_of),
     }))
+}
+
+fn text_of(choice: Choice<'_>) -> TextRead<'_> {
+    let (reasoning, answer) = match choice.delta {
+        Some(delta) => (delta.reasoning_content.or(delta.reasoning), delta.content),
+        None => (None, choice.text),
+    };
+    if reasoning.is_none() && answer.is_none() {
+        return TextRead::Nothing;
+    }
+    TextRead::More {
+        reasoning: reasoning.unwrap_or_default(),
+        answer: answer.unwrap_or_default(),
+    }
 }
 
 fn openai_usage(usage: OpenAiUsage) -> Option<Usage> {
@@ -186,20 +222,20 @@ enum NativeFinish<'a> {
 }
 
 #[derive(Deserialize)]
-struct Native {
+struct Native<'a> {
     error: Option<serde::de::IgnoredAny>,
-    #[serde(rename = "text")]
-    _text: Option<serde::de::IgnoredAny>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
 }
 
 /// Reads an event of `/generate`.
 ///
 /// Each event repeats the whole text so far, so only what follows the last `"meta_info":` is parsed: inside a JSON string, such
 /// a quote would be escaped. The last event, which has a reason of the end, is parsed whole.
-fn read_native(data: &[u8]) -> Option<Read> {
+fn read_native(data: &[u8], keeps_text: bool) -> Option<Read<'_>> {
     const KEY: &[u8] = b"\"meta_info\":";
     let Some(at) = memmem::rfind(data, KEY) else {
-        let native: Native = serde_json::from_slice(data).ok()?;
+        let native: Native<'_> = serde_json::from_slice(data).ok()?;
         let error = Read::Failed(describe_failure(FailureKind::ErrorEvent, data));
         return native.error.is_some().then_some(error);
     };
@@ -209,8 +245,12 @@ fn read_native(data: &[u8]) -> Option<Read> {
         NativeFinish::Typed { r#type } => Finish::named(&r#type),
         NativeFinish::Word(word) => Finish::named(&word),
     });
-    if finish.is_some() {
-        serde_json::from_slice::<Native>(data).ok()?;
+    let mut text = TextRead::Nothing;
+    if finish.is_some() || keeps_text {
+        let native: Native<'_> = serde_json::from_slice(data).ok()?;
+        if let Some(so_far) = native.text.filter(|_| keeps_text) {
+            text = TextRead::SoFar(so_far);
+        }
     }
     let usage = Usage {
         prompt: meta.prompt_tokens.unwrap_or(0),
@@ -222,6 +262,7 @@ fn read_native(data: &[u8]) -> Option<Read> {
         channel: Some(Channel::Answer),
         usage: Some(usage),
         finish,
+        text,
     }))
 }
 
@@ -229,12 +270,23 @@ fn read_native(data: &[u8]) -> Option<Read> {
 mod tests {
     use super::*;
 
-    fn read(api: Api, data: &str) -> Read {
+    fn read(api: Api, data: &str) -> Read<'_> {
         let event = Event {
             name: b"",
             data: data.as_bytes(),
         };
-        read_event(api, event)
+        read_event(api, event, false)
+    }
+
+    /// Returns an event without its text.
+    fn read_counts(api: Api, data: &str) -> Read<'_> {
+        match read(api, data) {
+            Read::Chunk(chunk) => Read::Chunk(ChunkRead {
+                text: TextRead::Nothing,
+                ..chunk
+            }),
+            other => other,
+        }
     }
 
     /// Events as SGLang 0.5.23 writes them, with the real keys that a measurement does not need.
@@ -250,6 +302,7 @@ mod tests {
                 channel,
                 usage,
                 finish,
+                text: TextRead::Nothing,
             })
         };
         let cases = [
@@ -311,13 +364,13 @@ mod tests {
             (Api::Chat, "[DONE]", Read::Done),
         ];
         for (api, data, expected) in cases {
-            assert_eq!(read(api, data), expected, "{data}");
+            assert_eq!(read_counts(api, data), expected, "{data}");
         }
     }
 
     #[test]
     fn what_is_no_chunk_is_a_failure_of_its_kind() {
-        let kind = |api, data: &[u8]| match read_event(api, Event { name: b"", data }) {
+        let kind = |api, data: &[u8]| match read_event(api, Event { name: b"", data }, false) {
             Read::Failed(failure) => failure.kind,
             other => panic!("{other:?}"),
         };
@@ -358,14 +411,16 @@ mod tests {
             kind: error,
             text: "x y".to_owned(),
         };
-        assert_eq!(read_event(Api::Chat, named), Read::Failed(expected));
+        assert_eq!(read_event(Api::Chat, named, true), Read::Failed(expected));
     }
 
     proptest::proptest! {
         #[test]
         fn any_data_is_read(data in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             for api in [Api::Generate, Api::Completions, Api::Chat] {
-                let _ = read_event(api, Event { name: b"", data: &data });
+                for keeps_text in [false, true] {
+                    let _ = read_event(api, Event { name: b"", data: &data }, keeps_text);
+                }
             }
         }
 

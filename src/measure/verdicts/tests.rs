@@ -73,6 +73,7 @@ fn run_of(seed: u64, answer: &dyn Fn(u32, f64) -> Answer) -> Evidence {
                 reasoning: None,
             }),
             end: End::Complete(Finish::Length),
+            text: None,
         });
     }
     let begin = records[SLOTS as usize].sent;

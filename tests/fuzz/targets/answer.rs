@@ -9,9 +9,9 @@ pub(crate) fn check_answer(bytes: &[u8]) {
         .map_or((0, bytes), |(first, rest)| (*first, rest));
     let api = [Api::Generate, Api::Completions, Api::Chat][usize::from(first) % 3];
     let size = usize::from(first / 3).max(1);
-    let mut whole = AnswerReader::new(api);
+    let mut whole = AnswerReader::new(api, true);
     let tokens = whole.push(stream, 7);
-    let mut parts = AnswerReader::new(api);
+    let mut parts = AnswerReader::new(api, true);
     let of_parts: u64 = stream.chunks(size).map(|part| parts.push(part, 7)).sum();
     assert_eq!(tokens, of_parts);
     let (whole, parts) = (whole.finish(), parts.finish());
