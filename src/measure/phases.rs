@@ -8,19 +8,33 @@ use crate::measure::record::{Moment, Phase};
 /// Failures without a single answer after which a run ends, beside two for each slot: the server is not there.
 const HOPELESS: u32 = 20;
 
-/// The state of a run.
+/// Further slots that a closed loop opens at the end of one request, at most, when it grows.
+const GROWTH: u32 = 3;
+
+/// The state of a stage of a run: of one load.
 ///
-/// The warm-up ends when all requests of its first wave have ended: of a closed loop, the first request of each slot; of an open
-/// loop, those that were sent before the first answer was complete. Slots are never drained in between: requests that follow are
-/// measured, and those that follow the last measured one keep the load at its height until that one has ended.
+/// The warm-up ends when all requests have ended that were issued before the load had its full height: of a closed loop that
+/// starts, the first request of each slot; of an open loop, those that were sent before the first answer was complete. Slots are
+/// never drained in between: requests that follow are measured, and those that follow the last measured one keep the load at its
+/// height until that one has ended, or until a next stage takes it over.
+///
+/// A stage that follows another one begins with the requests that are in flight. A closed loop that is to grow opens its further
+/// slots when requests end: opened all at once, their answers would end together, wave after wave.
 #[derive(Debug)]
 pub struct Phases {
     extent: Extent,
-    /// Requests of the first wave: those with a number below this. `None` before the first answer of an open loop.
+    /// Slots of a closed loop; `None` of an open one.
+    target: Option<u32>,
+    /// Slots that may be in use.
+    allowed: u32,
+    /// Requests that were in flight at the beginning: their numbers are below this.
+    carried: u32,
+    /// Requests of the first wave: those with a number below this. `None` while the load grows.
     wave: Option<u32>,
-    /// Requests of the first wave that have not ended.
-    wave_open: u32,
+    /// Requests of the warm-up that have ended, and that may be of the first wave.
+    wave_ended: u32,
     issued: u32,
+    ended: u32,
     measured_issued: u32,
     measured_open: u32,
     completed: u32,
@@ -35,23 +49,53 @@ impl Phases {
     /// Returns the state before the first request.
     #[must_use]
     pub fn new(load: &Load, extent: Extent) -> Self {
-        let wave = match load {
+        Self::after(0, Moment(0), load, extent)
+    }
+
+    /// Returns the state of a stage that begins at `now` with `carried` requests in flight. They have the numbers from 0 on.
+    #[must_use]
+    pub fn after(carried: u32, now: Moment, load: &Load, extent: Extent) -> Self {
+        let target = match load {
             Load::Concurrency(count) => Some(*count),
             Load::Rate { .. } => None,
         };
-        Self {
+        let slots = load.most_in_flight().unwrap_or(0);
+        let mut phases = Self {
             extent,
-            wave,
-            wave_open: wave.unwrap_or(0),
-            issued: 0,
+            target,
+            allowed: match target {
+                Some(target) if carried > 0 => carried.min(target),
+                _ => load.most_in_flight().unwrap_or(u32::MAX),
+            },
+            carried,
+            wave: None,
+            wave_ended: 0,
+            issued: carried,
+            ended: 0,
             measured_issued: 0,
             measured_open: 0,
             completed: 0,
             failed: 0,
-            slots: load.most_in_flight().unwrap_or(0),
-            hand_over: (!extent.warm_up).then_some(Moment(0)),
+            slots,
+            hand_over: (!extent.warm_up).then_some(now),
             last_issue: None,
             over: None,
+        };
+        phases.close_wave_at_height();
+        phases
+    }
+
+    /// Returns the number of requests that may be in flight now.
+    #[must_use]
+    pub const fn allowed(&self) -> u32 {
+        self.allowed
+    }
+
+    /// Notes the last number of the first wave when a closed loop may use all of its slots.
+    fn close_wave_at_height(&mut self) {
+        if let Some(target) = self.target.filter(|target| self.allowed >= *target) {
+            let vacant = target.saturating_sub(self.issued - self.ended);
+            self.wave.get_or_insert(self.issued + vacant);
         }
     }
 
@@ -83,6 +127,7 @@ impl Phases {
         } else {
             self.failed += 1;
         }
+        self.ended += 1;
         match phase {
             Phase::WarmUp => self.end_of_warm_up(number, now),
             Phase::Measured => self.measured_open -= 1,
@@ -92,14 +137,22 @@ impl Phases {
     }
 
     fn end_of_warm_up(&mut self, number: u32, now: Moment) {
-        let wave = *self.wave.get_or_insert_with(|| {
-            self.wave_open = self.issued;
-            self.issued
-        });
-        if number < wave {
-            self.wave_open = self.wave_open.saturating_sub(1);
+        if self.wave.is_none_or(|wave| number < wave) {
+            self.wave_ended += 1;
         }
-        if self.wave_open == 0 {
+        match self.target {
+            Some(target) if self.wave.is_none() => {
+                let further = (target - self.carried).div_ceil(self.carried.max(1)).min(GROWTH);
+                self.allowed = self.allowed.saturating_add(further).min(target);
+                self.close_wave_at_height();
+            }
+            // The first answer to a request of this stage.
+            None if number >= self.carried => {
+                self.wave.get_or_insert(self.issued);
+            }
+            _ => {}
+        }
+        if self.wave == Some(self.wave_ended) {
             self.hand_over.get_or_insert(now);
         }
     }
@@ -120,6 +173,12 @@ impl Phases {
             self.last_issue.get_or_insert(now);
             self.end_if_done(now);
         }
+    }
+
+    /// Ends the stage now, before its extent is reached. The measured requests that are in flight are not complete.
+    pub fn break_off(&mut self, now: Moment) {
+        self.last_issue.get_or_insert(now);
+        self.over.get_or_insert(now);
     }
 
     /// Takes the end of the data: there is no further request.
@@ -275,6 +334,66 @@ mod tests {
             phases.end(number, phase, false, at(0));
         }
         assert!(phases.is_over());
+    }
+
+    /// Runs a stage of a closed loop whose carried requests end in seconds 1 to 7 and whose further ones last 7, and returns the
+    /// second of its hand-over with the most requests in flight until then.
+    fn grow(carried: u32, target: u32) -> (u64, usize) {
+        let mut phases = Phases::after(carried, at(0), &Load::Concurrency(target), extent(1, 0));
+        let mut open: Vec<(u64, u32, Phase)> = (0..carried)
+            .map(|number| (1 + u64::from(number) % 7, number, Phase::WarmUp))
+            .collect();
+        let mut most = open.len();
+        for second in 0..100 {
+            let (ended, rest): (Vec<_>, Vec<_>) = open.into_iter().partition(|(end, _, _)| *end <= second);
+            open = rest;
+            for (_, number, phase) in ended {
+                phases.end(number, phase, true, at(second));
+                if let Some(moment) = phases.hand_over() {
+                    assert!(open.len() < usize::try_from(target).unwrap() + 1);
+                    return (moment.0 / 1_000_000_000, most);
+                }
+                while open.len() < usize::try_from(phases.allowed()).unwrap() {
+                    let (number, phase) = phases.issue(at(second));
+                    open.push((second + 7, number, phase));
+                }
+            }
+            most = most.max(open.len());
+        }
+        panic!("no hand-over");
+    }
+
+    #[test]
+    fn a_stage_takes_the_load_over_from_the_last_one_at_its_own_height() {
+        // The same height: what was in flight ends.
+        assert_eq!(grow(8, 8), (7, 8));
+        // Half of it: nothing is issued until the other half has ended, and all of them must end.
+        assert_eq!(grow(8, 4), (7, 8));
+        // Twice as high: one wave to grow, and one until all have ended that were issued meanwhile.
+        assert_eq!(grow(8, 16), (14, 16));
+        // A leap grows by at most four times in a wave.
+        let (second, most) = grow(1, 64);
+        assert!((21..36).contains(&second), "{second}");
+        assert_eq!(most, 64);
+    }
+
+    #[test]
+    fn an_open_loop_that_follows_another_load_waits_for_an_answer_of_its_own() {
+        let load = Load::Rate {
+            per_second: 1.0,
+            arrivals: crate::measure::Arrivals::Constant,
+            most_in_flight: None,
+        };
+        let mut phases = Phases::after(2, at(10), &load, extent(1, 0));
+        phases.end(0, Phase::WarmUp, true, at(11));
+        assert_eq!(phases.issue(at(11)), (2, Phase::WarmUp));
+        phases.end(1, Phase::WarmUp, true, at(12));
+        assert_eq!(phases.issue(at(12)), (3, Phase::WarmUp));
+        phases.end(2, Phase::WarmUp, true, at(13));
+        assert_eq!(phases.hand_over(), None);
+        phases.end(3, Phase::WarmUp, true, at(14));
+        assert_eq!(phases.hand_over(), Some(at(14)));
+        assert_eq!(phases.issue(at(14)), (4, Phase::Measured));
     }
 
     #[test]

@@ -228,6 +228,13 @@ impl Record {
         matches!(self.end, End::Complete(_))
     }
 
+    /// Counts its moments from `origin`, which is none of them or before them.
+    pub fn rebase(&mut self, origin: Moment) {
+        for moment in [&mut self.due, &mut self.sent, &mut self.ended] {
+            *moment = Moment(moment.0.saturating_sub(origin.0));
+        }
+    }
+
     /// Returns the moment of arrival of a chunk of this request.
     #[must_use]
     pub fn arrival(&self, chunk: &Chunk) -> Moment {

@@ -34,6 +34,7 @@ mod pull;
 mod readme;
 mod runners;
 mod shape;
+mod stages;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

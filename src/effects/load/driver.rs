@@ -4,18 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::clock::Clock;
-use super::job::{Job, Ran, Watch};
+use super::job::{Handover, Job, Ran, Stage, Watch};
 use super::slot::{Flight, Slot, Turn};
 use super::socket::{Socket, room_for_stamp};
 use super::source::{Prepared, Source};
 use crate::measure::{
-    ARRIVALS, ClientFacts, FailureKind, Histogram, Load, Moment, Phases, Random, Record, Schedule,
+    ARRIVALS, ClientFacts, FailureKind, Histogram, Load, Moment, Phase, Phases, Random, Record, Schedule,
     describe_failure,
 };
 
@@ -41,7 +42,12 @@ pub(super) struct Driver<'a> {
     slots: Vec<Slot>,
     /// Slots without a request; the last used one is at the end.
     free: Vec<usize>,
+    stage: Stage,
     phases: Phases,
+    /// True if the stage has ended and the next one is not known yet.
+    is_handing_over: bool,
+    /// The moment from which the stage's own moments are counted.
+    origin: Moment,
     source: Source,
     schedule: Option<Schedule>,
     next_due: Option<Moment>,
@@ -51,6 +57,8 @@ pub(super) struct Driver<'a> {
     stamped: u64,
     unstamped: u64,
     reconnects: u32,
+    /// The moment at which the stage began: that of its schedule's first request.
+    begun_at: Moment,
     /// Processor time of this thread, and the moment, when measuring began.
     begun: Option<(Duration, Moment)>,
     buffer: Vec<u8>,
@@ -59,16 +67,6 @@ pub(super) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     pub(super) fn new(job: &'a Job, watch: &'a Watch, source: Source) -> io::Result<Self> {
-        let schedule = match job.load {
-            Load::Concurrency(_) => None,
-            Load::Rate {
-                per_second, arrivals, ..
-            } => Some(Schedule::new(
-                per_second,
-                arrivals,
-                Random::new(job.seed, ARRIVALS),
-            )),
-        };
         Ok(Self {
             address: job.target.address,
             job,
@@ -76,9 +74,12 @@ impl<'a> Driver<'a> {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             slots: Vec::new(),
             free: Vec::new(),
-            phases: Phases::new(&job.load, job.extent),
+            stage: job.stage,
+            phases: Phases::new(&job.stage.load, job.stage.extent),
+            is_handing_over: false,
+            origin: Moment(0),
             source,
-            schedule,
+            schedule: schedule_of(job, &job.stage.load),
             next_due: None,
             records: Vec::new(),
             clock: Clock::start(),
@@ -86,6 +87,7 @@ impl<'a> Driver<'a> {
             stamped: 0,
             unstamped: 0,
             reconnects: 0,
+            begun_at: Moment(0),
             begun: None,
             buffer: vec![0; BUFFER],
             control: room_for_stamp(),
@@ -94,7 +96,7 @@ impl<'a> Driver<'a> {
 
     /// Opens the connections of a closed loop: their handshakes are no part of the first answers.
     pub(super) fn open_connections(&mut self) -> io::Result<()> {
-        let Load::Concurrency(count) = self.job.load else {
+        let Load::Concurrency(count) = self.stage.load else {
             return Ok(());
         };
         for _ in 0..count {
@@ -112,19 +114,28 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Runs to the end, and returns what was measured.
-    pub(super) fn run(mut self) -> io::Result<Ran> {
+    /// Runs one stage after the other until none follows, and hands over what was measured of each.
+    pub(super) fn run(mut self, handover: &Handover) -> io::Result<()> {
         self.clock = Clock::start();
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         let mut checked = Moment(0);
-        if let Some(schedule) = &mut self.schedule {
-            self.next_due = schedule.next().map(|at| Moment(0).after(at));
-        }
+        self.next_due = self.due_next();
         loop {
             let now = self.clock.compare();
             let is_pending = self.issue(now)?;
-            if self.phases.is_over() || self.watch.is_stopped() {
-                break;
+            if self.phases.is_over() {
+                match self.find_next(handover, now) {
+                    Next::Stage(stage) => self.begin_stage(stage, now),
+                    Next::None => return Ok(()),
+                    Next::Unknown => {}
+                }
+            }
+            if self.watch.is_stopped() {
+                if !self.is_handing_over {
+                    // Nobody may be there to take it.
+                    let _ = handover.ended.send(self.leave_stage(now));
+                }
+                return Ok(());
             }
             let sleep = if is_pending {
                 Duration::ZERO
@@ -150,13 +161,66 @@ impl<'a> Driver<'a> {
                 self.check_time(now)?;
             }
         }
-        Ok(self.finish())
+    }
+
+    /// Hands over the stage that has ended, and asks for the next one.
+    fn find_next(&mut self, handover: &Handover, now: Moment) -> Next {
+        if !self.is_handing_over {
+            self.is_handing_over = true;
+            if handover.ended.send(self.leave_stage(now)).is_err() {
+                return Next::None;
+            }
+        }
+        match handover.next.try_recv() {
+            Ok(Some(stage)) => Next::Stage(stage),
+            Err(TryRecvError::Empty) => Next::Unknown,
+            Ok(None) | Err(TryRecvError::Disconnected) => Next::None,
+        }
+    }
+
+    /// Begins a stage, which takes over what is in flight.
+    fn begin_stage(&mut self, stage: Stage, now: Moment) {
+        let mut carried = 0;
+        let mut oldest = now;
+        // Those that have ended since the last stage was left.
+        for record in &mut self.records {
+            (record.number, record.phase) = (carried, Phase::WarmUp);
+            oldest = oldest.min(record.sent).min(record.due);
+            carried += 1;
+        }
+        for slot in &mut self.slots {
+            if let Some(since) = slot.carry_over(carried) {
+                oldest = oldest.min(since);
+                carried += 1;
+            }
+        }
+        self.stage = stage;
+        self.origin = oldest;
+        self.is_handing_over = false;
+        self.phases = Phases::after(carried, now, &stage.load, stage.extent);
+        for record in &self.records {
+            self.phases
+                .end(record.number, record.phase, record.is_complete(), now);
+        }
+        self.begun = None;
+        (self.lag, self.stamped, self.unstamped) = (Histogram::default(), 0, 0);
+        (self.reconnects, self.clock.steps, self.source.waited) = (0, 0, Duration::ZERO);
+        self.schedule = schedule_of(self.job, &stage.load);
+        self.begun_at = now;
+        self.next_due = self.due_next();
+        self.note_hand_over(now);
+    }
+
+    /// Returns the moment at which the schedule has its next request.
+    fn due_next(&mut self) -> Option<Moment> {
+        let at = self.schedule.as_mut()?.next()?;
+        Some(self.begun_at.after(at))
     }
 
     /// Begins the requests that are due. Returns true if others are due, too.
     fn issue(&mut self, now: Moment) -> io::Result<bool> {
         for _ in 0..BURST {
-            if self.phases.is_over() {
+            if self.is_left() {
                 return Ok(false);
             }
             let Some(due) = self.due_now(now) else {
@@ -174,29 +238,35 @@ impl<'a> Driver<'a> {
             };
             let (number, phase) = self.phases.issue(now);
             self.note_hand_over(now);
-            if self.phases.is_over() {
+            if self.is_left() {
                 self.free.push(index);
                 return Ok(false);
             }
-            if let Some(schedule) = &mut self.schedule {
-                self.next_due = schedule.next().map(|at| Moment(0).after(at));
-            }
+            self.next_due = self.due_next();
             self.watch.in_flight.fetch_add(1, Ordering::Relaxed);
             self.begin(index, number, phase, due, prepared)?;
         }
         Ok(true)
     }
 
+    /// Returns true if the stage has ended and nobody has said yet that the load is to stay at its height.
+    fn is_left(&self) -> bool {
+        self.phases.is_over() && !self.is_handing_over
+    }
+
     /// Returns the moment at which the next request was due, if that has come.
     fn due_now(&self, now: Moment) -> Option<Moment> {
-        match self.job.load {
-            Load::Concurrency(_) => (!self.free.is_empty()).then_some(now),
+        match self.stage.load {
+            Load::Concurrency(_) => self.has_room().then_some(now),
             Load::Rate { .. } => self.next_due.filter(|due| *due <= now),
         }
     }
 
     /// Returns a slot without a request. One whose connection may be closed by the server soon loses that.
     fn free_slot(&mut self, now: Moment) -> Option<usize> {
+        if !self.has_room() {
+            return None;
+        }
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index];
             let is_old = now.since(slot.idle_since) > KEEP && slot.idle_since > Moment(0);
@@ -205,9 +275,7 @@ impl<'a> Driver<'a> {
             }
             return Some(index);
         }
-        let most = self.job.load.most_in_flight().unwrap_or(u32::MAX);
-        let has_room = u32::try_from(self.slots.len()).is_ok_and(|count| count < most);
-        has_room.then(|| self.add_slot())
+        Some(self.add_slot())
     }
 
     fn add_slot(&mut self) -> usize {
@@ -220,7 +288,7 @@ impl<'a> Driver<'a> {
         &mut self,
         index: usize,
         number: u32,
-        phase: crate::measure::Phase,
+        phase: Phase,
         due: Moment,
         prepared: Prepared,
     ) -> io::Result<()> {
@@ -365,11 +433,20 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Returns true if a further request may be in flight.
+    fn has_room(&self) -> bool {
+        let busy = self.slots.len() - self.free.len();
+        u32::try_from(busy).is_ok_and(|busy| busy < self.phases.allowed())
+    }
+
     fn check_time(&mut self, now: Moment) -> io::Result<()> {
         self.phases.tick(now);
+        if self.watch.is_stage_to_end() {
+            self.phases.break_off(now);
+        }
         let (share, phase) = self.phases.progress(now);
         self.watch.show_progress(share, phase);
-        let stall = Duration::from_secs(u64::from(self.job.extent.stall_s));
+        let stall = Duration::from_secs(u64::from(self.stage.extent.stall_s));
         for index in 0..self.slots.len() {
             let turn = self.slots[index].check_stall(now, stall);
             self.take_turn(index, turn)?;
@@ -384,31 +461,29 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn has_room(&self) -> bool {
-        let most = self.job.load.most_in_flight().unwrap_or(u32::MAX);
-        !self.free.is_empty() || u32::try_from(self.slots.len()).is_ok_and(|count| count < most)
-    }
-
-    fn finish(mut self) -> Ran {
-        let now = self.clock.now();
+    /// Returns what was measured of the stage. Its requests that are in flight go on, and are in it as they are now.
+    fn leave_stage(&mut self, now: Moment) -> Ran {
         let processor = processor_time();
-        for slot in &mut self.slots {
-            if let Some(record) = slot.cut(now) {
-                self.records.push(*record);
-            }
+        let mut records = std::mem::take(&mut self.records);
+        let was_stopped = self.watch.is_stopped() || self.watch.is_stage_to_end();
+        let in_flight = self.slots.iter().filter_map(|slot| slot.record_so_far(now));
+        records.extend(in_flight);
+        records.sort_by_key(|record| record.number);
+        for record in &mut records {
+            record.rebase(self.origin);
         }
-        let was_stopped = self.watch.is_stopped();
         let measured = self.begun.unwrap_or((Duration::ZERO, Moment(0)));
         let wall = now.since(measured.1).as_secs_f64();
         let busy = processor.saturating_sub(measured.0).as_secs_f64();
-        self.records.sort_by_key(|record| record.number);
+        let own = |moment: Moment| Moment::default().after(moment.since(self.origin));
         Ran {
-            window: self.phases.window(),
-            began_unix: self.clock.unix_seconds(Moment(0)),
-            ended: now,
+            stage: self.stage,
+            window: self.phases.window().map(|(from, to)| (own(from), own(to))),
+            began_unix: self.clock.unix_seconds(self.origin),
+            ended: own(now),
             was_stopped,
             client: ClientFacts {
-                lag: self.lag,
+                lag: std::mem::take(&mut self.lag),
                 busy_share: if wall > 0.0 { busy / wall } else { 0.0 },
                 stamped: self.stamped,
                 unstamped: self.unstamped,
@@ -416,8 +491,29 @@ impl<'a> Driver<'a> {
                 reconnects: self.reconnects,
                 waited_for_bodies: self.source.waited,
             },
-            records: self.records,
+            records,
         }
+    }
+}
+
+/// The answer to a stage that was handed over.
+enum Next {
+    Stage(Stage),
+    None,
+    Unknown,
+}
+
+/// Returns the schedule of an open loop; `None` for a closed one.
+fn schedule_of(job: &Job, load: &Load) -> Option<Schedule> {
+    match *load {
+        Load::Concurrency(_) => None,
+        Load::Rate {
+            per_second, arrivals, ..
+        } => Some(Schedule::new(
+            per_second,
+            arrivals,
+            Random::new(job.seed, ARRIVALS),
+        )),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A run: everything that it needs, its state while it goes on, and what it leaves.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 
 use super::target::Target;
 use crate::measure::{ClientFacts, Extent, Load, Moment, Phase, Record, RequestSettings};
@@ -12,18 +13,36 @@ pub struct Job {
     pub target: Target,
     /// The settings of all requests.
     pub settings: RequestSettings,
+    /// The first stage.
+    pub stage: Stage,
+    /// The seed of all random numbers.
+    pub seed: u64,
+}
+
+/// A part of a run with a load of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stage {
     /// The load.
     pub load: Load,
     /// The extent.
     pub extent: Extent,
-    /// The seed of all random numbers.
-    pub seed: u64,
+}
+
+/// The two ends of a talk between a run and the one who judges its stages. The load stays at its height until the next stage is
+/// known.
+#[derive(Debug)]
+pub struct Handover {
+    /// Takes each stage that has ended.
+    pub ended: Sender<Ran>,
+    /// Has the next stage; `None`, or the other end gone, ends the run.
+    pub next: Receiver<Option<Stage>>,
 }
 
 /// The state of a run as others may see it while it goes on.
 #[derive(Debug, Default)]
 pub struct Watch {
     stop: AtomicBool,
+    end_stage: AtomicBool,
     /// Requests in flight.
     pub in_flight: AtomicU32,
     /// Requests that were answered.
@@ -42,6 +61,22 @@ impl Watch {
     /// Ends the run soon.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the current stage soon, before its extent is reached.
+    pub fn end_stage(&self) {
+        self.end_stage.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets what was seen of a stage. To be called before the next one is handed over.
+    pub fn begin_stage(&self) {
+        self.hand_over.store(0, Ordering::Relaxed);
+        self.end_stage.store(false, Ordering::Relaxed);
+        self.show_progress(0.0, Phase::WarmUp);
+    }
+
+    pub(super) fn is_stage_to_end(&self) -> bool {
+        self.end_stage.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -92,18 +127,21 @@ impl Watch {
     }
 }
 
-/// A run that has ended.
+/// A stage that has ended. Its moments are since its own beginning: for a stage that followed another one, the sending of the
+/// first request that it took over.
 #[derive(Debug)]
 pub struct Ran {
+    /// The load.
+    pub stage: Stage,
     /// All requests, in their order.
     pub records: Vec<Record>,
     /// The time in which the load was at its height and later waves ran.
     pub window: Option<(Moment, Moment)>,
-    /// The time of day of the run's beginning, in seconds since the Unix epoch.
+    /// The time of day of the stage's beginning, in seconds since the Unix epoch.
     pub began_unix: f64,
     /// The moment of its end.
     pub ended: Moment,
-    /// True if [`Watch::stop`] ended it.
+    /// True if [`Watch::stop`] or [`Watch::end_stage`] ended it.
     pub was_stopped: bool,
     /// Facts about the client.
     pub client: ClientFacts,

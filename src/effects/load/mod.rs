@@ -7,7 +7,7 @@
 //! | `socket` | connections, and the kernel's stamps of arrival |
 //! | `clock` | moments, and jumps of the time of day |
 //! | `response` | HTTP/1.1 |
-//! | `job` | what a run needs, and what it leaves |
+//! | `job` | what a run and its stages need, and what they leave |
 //! | `run` | the run |
 //! | `source` | the bodies of requests, made ahead |
 //! | `stub` | a server that answers at once: the most that the client can take |
@@ -26,7 +26,7 @@ mod source;
 mod stub;
 mod target;
 
-pub use job::{Job, Ran, Watch};
-pub use run::run_load;
+pub use job::{Handover, Job, Ran, Stage, Watch};
+pub use run::{run_load, run_stages};
 pub use stub::find_ceiling;
 pub use target::Target;

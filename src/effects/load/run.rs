@@ -1,17 +1,39 @@
-//! The run of a load.
+//! The run of a load, and of several loads that take over from each other.
+
+use std::sync::mpsc::channel;
 
 use super::driver::Driver;
-use super::job::{Job, Ran, Watch};
+use super::job::{Handover, Job, Ran, Watch};
 use super::source::Source;
 use super::target::Target;
-use crate::error::{At, Kind, Result};
+use crate::error::{At, Error, Kind, Result};
 use crate::measure::Drawn;
 
-/// Runs a load to its end. It blocks: the caller gives it a thread.
+/// Runs one load to its end. It blocks: the caller gives it a thread.
 ///
 /// # Errors
 /// [`Kind::Server`] when no connection can be opened; [`Kind::Host`] when the system refuses what a run needs.
 pub fn run_load(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + Send>, watch: &Watch) -> Result<Ran> {
+    let (ended, results) = channel();
+    let (last, next) = channel();
+    // Nothing follows the first stage.
+    drop(last);
+    run_stages(job, requests, watch, &Handover { ended, next })?;
+    results
+        .recv()
+        .map_err(|_| Error::new(Kind::Internal, "a run has left no result"))
+}
+
+/// Runs one load after the other, without a pause between them, until no stage follows. It blocks: the caller gives it a thread.
+///
+/// # Errors
+/// Those of [`run_load`].
+pub fn run_stages(
+    job: &Job,
+    requests: Box<dyn Iterator<Item = Drawn> + Send>,
+    watch: &Watch,
+    handover: &Handover,
+) -> Result<()> {
     let source = Source::start(requests, job.settings.clone(), head_of(job));
     let mut driver =
         Driver::new(job, watch, source).at(Kind::Host, || "cannot wait for connections".to_owned())?;
@@ -19,7 +41,7 @@ pub fn run_load(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + Send>, wat
         format!("cannot connect to {}", job.target.address)
     })?;
     driver
-        .run()
+        .run(handover)
         .at(Kind::Host, || "cannot wait for answers".to_owned())
 }
 

@@ -214,10 +214,29 @@ impl Slot {
         }
     }
 
-    /// Ends the request because the run is over, and returns its record.
-    pub(super) fn cut(&mut self, now: Moment) -> Option<Box<Record>> {
-        self.socket = None;
-        self.end(now, End::Cut)
+    /// Gives the request in flight to the next stage, under that number. Returns the moment at which it was due or sent,
+    /// whichever is earlier; `None` without a request.
+    pub(super) fn carry_over(&mut self, number: u32) -> Option<Moment> {
+        let flight = self.flight.as_mut()?;
+        (flight.number, flight.phase) = (number, Phase::WarmUp);
+        Some(flight.sent.unwrap_or(flight.due).min(flight.due))
+    }
+
+    /// Returns the record of the request so far. It goes on.
+    pub(super) fn record_so_far(&self, now: Moment) -> Option<Record> {
+        let (chunks, usage) = self.answer.so_far();
+        let record = record_of(self.flight.as_ref()?, now, End::Cut);
+        // One that would have been measured, had the stage gone on, is in no figure of requests.
+        let phase = match record.phase {
+            Phase::WarmUp => Phase::WarmUp,
+            Phase::Measured | Phase::Tail => Phase::Tail,
+        };
+        Some(Record {
+            phase,
+            chunks: chunks.to_vec(),
+            usage,
+            ..record
+        })
     }
 
     /// Ends the request with a failure and closes its connection.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::job::{Job, Watch};
+use super::job::{Job, Stage, Watch};
 use super::run::run_load;
 use super::target::Target;
 use crate::effects::blocking::blocking;
 use crate::error::{At, Kind, Result};
-use crate::measure::{Api, Drawn, Extent};
+use crate::measure::{Api, Drawn, Extent, Load};
 
 /// Time for which the client takes what it can.
 const TRIAL: Duration = Duration::from_millis(750);
@@ -41,13 +41,15 @@ pub async fn find_ceiling(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + 
             base_path: String::new(),
             key: None,
         },
-        load: crate::measure::Load::Concurrency(job.load.most_in_flight().unwrap_or(STREAMS).min(STREAMS)),
-        extent: Extent {
-            requests: u32::MAX,
-            least_s: 0,
-            most_s: None,
-            stall_s: 60,
-            warm_up: false,
+        stage: Stage {
+            load: Load::Concurrency(job.stage.load.most_in_flight().unwrap_or(STREAMS).min(STREAMS)),
+            extent: Extent {
+                requests: u32::MAX,
+                least_s: 0,
+                most_s: None,
+                stall_s: 60,
+                warm_up: false,
+            },
         },
         ..job.clone()
     };
@@ -175,7 +177,7 @@ fn asked_tokens(body: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{AnswerReader, Finish, Lengths, Load, RandomPrompts, RequestSettings};
+    use crate::measure::{AnswerReader, Finish, Lengths, RandomPrompts, RequestSettings};
 
     #[test]
     fn its_events_are_those_of_the_api() {
@@ -213,13 +215,15 @@ mod tests {
                 temperature: 0.0,
                 keeps_text: false,
             },
-            load: Load::Concurrency(8),
-            extent: Extent {
-                requests: 1,
-                least_s: 0,
-                most_s: None,
-                stall_s: 10,
-                warm_up: true,
+            stage: Stage {
+                load: Load::Concurrency(8),
+                extent: Extent {
+                    requests: 1,
+                    least_s: 0,
+                    most_s: None,
+                    stall_s: 10,
+                    warm_up: true,
+                },
             },
             seed: 1,
         };

@@ -9,7 +9,7 @@ use crate::effects::blocking::blocking;
 use crate::effects::env::Env;
 use crate::effects::files;
 use crate::effects::http::Http;
-use crate::effects::load::{Job, Ran, Target, Watch, find_ceiling, run_load};
+use crate::effects::load::{Job, Ran, Stage, Target, Watch, find_ceiling, run_load};
 use crate::effects::serve::gpu_watch::GpuWatch;
 use crate::effects::serve::results;
 use crate::effects::serve::runtime::Runtime;
@@ -64,8 +64,10 @@ pub(in crate::effects) async fn measure_load(
             temperature: TEMPERATURE,
             keeps_text: false,
         },
-        load: step.load,
-        extent: step.extent,
+        stage: Stage {
+            load: step.load,
+            extent: step.extent,
+        },
         seed,
     };
     let slots = match step.load {

@@ -118,6 +118,12 @@ impl AnswerReader {
         }
     }
 
+    /// Returns the parts of the answer that have arrived so far.
+    #[must_use]
+    pub fn so_far(&self) -> (&[Chunk], Option<Usage>) {
+        (&self.state.chunks, self.state.usage)
+    }
+
     /// Drops the answer, which broke off, and returns its parts.
     pub fn abandon(&mut self) -> (Vec<Chunk>, Option<Usage>) {
         self.splitter.clear();

@@ -42,14 +42,14 @@ pub(super) enum TextRead<'a> {
     /// It has none, or nobody asked for it.
     #[default]
     Nothing,
-    /// What follows the text before it.
+    /// The part that follows the text before it.
     More {
         /// Of the reasoning.
         reasoning: Cow<'a, str>,
         /// Of the answer.
         answer: Cow<'a, str>,
     },
-    /// The whole answer so far, or what follows the text before it: `/generate` does either.
+    /// The whole answer so far, or the part that follows the text before it: `/generate` does either.
     SoFar(Cow<'a, str>),
 }
 
