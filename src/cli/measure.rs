@@ -1,43 +1,20 @@
-//! Arguments of `bench` and `eval`.
+//! Arguments of measurements: the server, the load, and `eval`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::results::{COMPARE, CompareArgs, GATE, GateArgs, ReproduceArgs};
 use crate::cli::shared::{WhichArgs, choice, number};
-use crate::measure::{Api, Arrivals, Tool};
+use crate::measure::{Api, Arrivals};
 
-/// Examples below the help of `bench`.
-pub(super) const BENCH: &str = "\
-Examples:
-  dsr1 bench                              the only server, its profile's load
-  dsr1 bench --max-concurrency 64 --isl 1000 --osl 1000
-  dsr1 bench --request-rate 4 --duration 60
-  dsr1 bench --url http://10.0.0.7:30000 --isl 1000 --osl 500 --as vllm
-  dsr1 bench --engine-client              the client of the server's own SGLang
-  dsr1 bench compare OLD.json NEW.json    two kept results
-  dsr1 bench report RESULT.json --html report.html";
-
-/// Examples below the help of `bench report`.
-const REPORT: &str = "\
-Examples:
-  dsr1 bench report RESULT.json                        the figures and the verdicts again
-  dsr1 bench report RESULT.json --html report.html
-  dsr1 bench report run-*.json --html sweep.html --csv sweep.csv";
-
-/// Arguments of `bench`.
+/// The server of a measurement.
 #[derive(Debug, Clone, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct BenchArgs {
-    /// Work with kept results, instead of a measurement.
-    #[command(subcommand)]
-    pub what: Option<BenchPart>,
+pub struct SubjectArgs {
     /// The server.
     #[command(flatten)]
     pub which: WhichArgs,
     /// URL of a server that is not of this host, or not started by dsr1; the variable `OPENAI_API_KEY` has its key.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "profile_file", "engine_client"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "profile_file"])]
     pub url: Option<String>,
     /// Model's name in requests, instead of the first one that the server lists.
     #[arg(long, value_name = "NAME", requires = "url")]
@@ -48,62 +25,6 @@ pub struct BenchArgs {
     /// File of the profile that the server was started from, when it is not a built-in one.
     #[arg(long, value_name = "FILE")]
     pub profile_file: Option<PathBuf>,
-    /// The load.
-    #[command(flatten)]
-    pub load: TrafficArgs,
-    /// Print the same requests in the terms of another tool, too.
-    #[arg(long = "as", value_parser = choice::<Tool>(), value_name = "TOOL")]
-    pub as_tool: Option<Tool>,
-    /// Exit with 9 also if something speaks against some of the figures.
-    #[arg(long)]
-    pub strict: bool,
-    /// Write each request as JSON on a line of this file.
-    #[arg(long, value_name = "FILE")]
-    pub records: Option<PathBuf>,
-    /// Run the benchmark client of the server's own SGLang instead.
-    #[arg(long, conflicts_with_all = ["api", "request_rate", "arrivals", "duration", "max_duration", "seed", "shared_prefix", "no_warm_up", "timeout", "strict", "records", "as_tool", "vocabulary", "stop_at_end"])]
-    pub engine_client: bool,
-    /// Print the plan and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// Work with kept results.
-#[derive(Debug, Clone, Subcommand)]
-pub enum BenchPart {
-    /// Compare two results, or several runs of two sides: the first difference, all others, and ratios.
-    #[command(after_help = COMPARE)]
-    Compare(CompareArgs),
-    /// Exit with 8 if a result is worse than its baseline by more than noise and tolerance.
-    ///
-    /// Without RESULT the load of the baseline is measured now. Exits with 9 if a result must not be used.
-    #[command(after_help = GATE)]
-    Gate(GateArgs),
-    /// Plan a result of another host here: the commands, and what this host lacks or has otherwise.
-    Reproduce(ReproduceArgs),
-    /// Show kept results again, or write them as a page or a table.
-    #[command(after_help = REPORT)]
-    Report(BenchReportArgs),
-}
-
-/// Arguments of `bench report`.
-#[derive(Debug, Clone, Args)]
-pub struct BenchReportArgs {
-    /// Results that `bench` kept; of several, the page has a plot of throughput against speed.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Write a page that needs no network.
-    #[arg(long, value_name = "OUT")]
-    pub html: Option<PathBuf>,
-    /// Write a table with a row for each file.
-    #[arg(long, value_name = "OUT")]
-    pub csv: Option<PathBuf>,
-    /// Replace a file that exists.
-    #[arg(long)]
-    pub force: bool,
-    /// Print the same requests in the terms of another tool, too.
-    #[arg(long = "as", value_parser = choice::<Tool>(), value_name = "TOOL", conflicts_with_all = ["html", "csv"])]
-    pub as_tool: Option<Tool>,
 }
 
 /// The load of a measurement.
@@ -214,7 +135,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// Reads a rate of requests.
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     if rate.is_finite() && (0.001..=100_000.0).contains(&rate) {
         Ok(rate)

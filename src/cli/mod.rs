@@ -3,6 +3,8 @@
 //! A file per group of commands; a new command is a variant of [`Command`]. Not in this module tree: what a command does
 //! (`commands`, one file each).
 
+mod bench;
+mod course;
 mod docs;
 mod expose;
 mod image;
@@ -17,12 +19,14 @@ mod weights;
 
 use clap::{Parser, Subcommand};
 
+pub use bench::{BenchArgs, BenchPart, BenchReportArgs};
+pub use course::{Counts, Rates, SearchedBy, SloArgs, SweepArgs};
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
 pub use expose::ExposeArgs;
 pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
-pub use measure::{BenchArgs, BenchPart, BenchReportArgs, Eval, EvalArgs, Gsm8kArgs, TrafficArgs};
+pub use measure::{Eval, EvalArgs, Gsm8kArgs, SubjectArgs, TrafficArgs};
 pub use monitoring::MonitoringArgs;
 pub use output::{Format, Output, Progress};
 pub use profiles::{
@@ -38,9 +42,9 @@ pub use server::{
 pub use shared::{HubArgs, PlanArgs, PortChoice, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 
+use self::bench::BENCH;
 use self::expose::EXPOSE;
 use self::image::CLEAN;
-use self::measure::BENCH;
 use self::weights::{MIRROR, PULL, WEIGHTS};
 
 /// Text below the commands in `dsr1 --help`.

@@ -24,8 +24,8 @@ use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
-    CheckEnvironment, CreateVenv, LABEL_STACK, MeasureLoad, Plan, PullSnapshot, ServeMirror, Server,
-    StartContainer, StartProcess, Step,
+    CheckEnvironment, CreateVenv, LABEL_STACK, MeasureCourse, MeasureLoad, Plan, PullSnapshot, ServeMirror,
+    Server, StartContainer, StartProcess, Step,
 };
 use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
 use crate::secret::Secret;
@@ -456,7 +456,14 @@ impl Effects {
                 start::still_alive(&runtime, "verification").await?;
                 Ok(Outcome::Verified(verification?))
             }
-            Step::MeasureLoad(step) => Box::pin(self.measure(step, events)).await,
+            Step::MeasureLoad(step) => {
+                let work = Measured::Load(step);
+                Box::pin(self.measure(work, events)).await
+            }
+            Step::MeasureCourse(step) => {
+                let work = Measured::Course(step);
+                Box::pin(self.measure(work, events)).await
+            }
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 let work = Box::pin(engine_client::benchmark(step, &runtime, events));
@@ -485,24 +492,57 @@ impl Effects {
     }
 
     /// Measures a server, and ends early if it hangs or ends.
-    async fn measure(&self, step: &MeasureLoad, events: &StepEvents<'_>) -> Result<Outcome> {
+    async fn measure(&self, measured: Measured<'_>, events: &StepEvents<'_>) -> Result<Outcome> {
+        let step = measured.load();
+        let place = measure::Place {
+            env: &self.env,
+            http: &self.http,
+            runtime: None,
+            events,
+        };
         let Some(server) = &step.server else {
             let key = env::variable(env::SERVER_KEY).map(|key| Secret::new(&key));
-            let work = measure::measure_load(step, (&self.env, &self.http), None, key, events);
-            return Ok(Outcome::Measured(Box::new(Box::pin(work).await?)));
+            return Box::pin(measured.carry_out(place, key)).await;
         };
         let runtime = self.runtime(server).await?;
-        let work = Box::pin(measure::measure_load(
-            step,
-            (&self.env, &self.http),
-            Some(&runtime),
-            None,
-            events,
-        ));
+        let place = measure::Place {
+            runtime: Some(&runtime),
+            ..place
+        };
+        let work = Box::pin(measured.carry_out(place, None));
         let during = "the measurement";
         let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
         start::still_alive(&runtime, during).await?;
-        Ok(Outcome::Measured(Box::new(result?)))
+        result
+    }
+}
+
+/// A measurement of one load or of several.
+#[derive(Clone, Copy)]
+enum Measured<'a> {
+    Load(&'a MeasureLoad),
+    Course(&'a MeasureCourse),
+}
+
+impl<'a> Measured<'a> {
+    const fn load(self) -> &'a MeasureLoad {
+        match self {
+            Self::Load(step) => step,
+            Self::Course(step) => &step.measure,
+        }
+    }
+
+    async fn carry_out(self, place: measure::Place<'_>, key: Option<Secret>) -> Result<Outcome> {
+        Ok(match self {
+            Self::Load(step) => {
+                let work = measure::measure_load(step, place, key);
+                Outcome::Measured(Box::new(Box::pin(work).await?))
+            }
+            Self::Course(step) => {
+                let work = measure::measure_course(step, place, key);
+                Outcome::Swept(Box::new(Box::pin(work).await?))
+            }
+        })
     }
 }
 
@@ -565,6 +605,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             )
         }
         Outcome::Measured(measurement) => (measured(measurement), false),
+        Outcome::Swept(sweep) => (counted(sweep.points.len(), "point"), false),
         Outcome::Benchmarked(bench) => (
             format!(
                 "{} requests, {:.0} output tokens/s",

@@ -391,7 +391,7 @@ pub(super) fn utc_now() -> String {
 }
 
 /// Returns the time in seconds of Unix.
-fn unix_now() -> u64 {
+pub(super) fn unix_now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
 }

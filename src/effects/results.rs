@@ -9,7 +9,7 @@ use crate::effects::files;
 use crate::effects::user_files::decoded;
 use crate::error::{At, Error, Kind, Result};
 use crate::profile::yaml::in_words;
-use crate::report::Measurement;
+use crate::report::{Measurement, Sweep};
 
 const SCHEMA: &str = Measurement::SCHEMA;
 
@@ -35,31 +35,47 @@ pub fn read_measurement(path: &Path) -> Result<Measurement> {
     let text = decoded(bytes).map_err(|cause| Error::new(Kind::Usage, failed()).cause(cause))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let document: Value = serde_json::from_str(text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
-    parse(document).map_err(|cause| {
+    parse(document, SCHEMA).map_err(|cause| {
         Error::new(Kind::Usage, format!("`{name}` is not a result of a measurement"))
             .cause(cause)
             .hint("name a file that `dsr1 bench` kept: it says where, as `kept in FILE`")
     })
 }
 
-/// Returns the result in a document.
+/// Reads the points of a sweep that is not complete.
+///
+/// # Errors
+/// [`Kind::Usage`] with the file if it is none, and with the advice to remove it.
+pub fn read_partial_sweep(path: &Path) -> Result<Sweep> {
+    let name = path.display().to_string();
+    let wrong = |cause: String| {
+        Error::new(Kind::Usage, format!("cannot go on with the sweep in `{name}`"))
+            .cause(cause)
+            .hint("--fresh measures all points again")
+    };
+    let bytes = files::read_through(path, MOST_BYTES).map_err(|error| wrong(error.to_string()))?;
+    let document: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    parse(document, Sweep::SCHEMA).map_err(wrong)
+}
+
+/// Returns the result of that schema in a document.
 ///
 /// # Errors
 /// A line with the key and what it should hold.
-fn parse(document: Value) -> std::result::Result<Measurement, String> {
+fn parse<T: serde::de::DeserializeOwned>(document: Value, expected: &str) -> std::result::Result<T, String> {
     if !document.is_object() {
         return Err("it is not a mapping with the key `schema`".to_owned());
     }
     match &document["schema"] {
-        Value::String(schema) if schema == SCHEMA => {}
-        Value::Null => return Err(format!("it has no `schema`, expected `{SCHEMA}`")),
+        Value::String(schema) if schema == expected => {}
+        Value::Null => return Err(format!("it has no `schema`, expected `{expected}`")),
         Value::String(schema) => {
             return Err(format!(
-                "`schema` is `{}`, expected `{SCHEMA}`",
+                "`schema` is `{}`, expected `{expected}`",
                 schema.escape_debug()
             ));
         }
-        _ => return Err(format!("`schema` is not a text, expected `{SCHEMA}`")),
+        _ => return Err(format!("`schema` is not a text, expected `{expected}`")),
     }
     serde_path_to_error::deserialize(document).map_err(|error| {
         let key = error.path().to_string();

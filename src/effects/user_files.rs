@@ -137,13 +137,36 @@ pub fn read_secret(path: &Path) -> Result<Secret> {
     file(path).map(|file| Secret::new(&file.text))
 }
 
+/// Advice for a name that is taken.
+const TAKEN: &str = "choose another name, or replace it with --force";
+
 /// Writes a text that every user may read, completely or not at all; replaces an existing file only if `replace` is set.
 ///
 /// # Errors
 /// [`Kind::Usage`] when it exists; [`Kind::Host`] when it cannot be written.
 pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
-    let hint = "choose another name, or replace it with --force";
-    write_with_mode(path, text, replace, 0o644, hint)
+    write_with_mode(path, text, replace, 0o644, TAKEN)
+}
+
+/// Checks before long work that a file can be written at its end.
+///
+/// # Errors
+/// As [`write()`].
+pub fn check_new(path: &Path, replace: bool) -> Result<()> {
+    if path.exists() && !replace {
+        return Err(taken(path, TAKEN));
+    }
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let failed = || format!("cannot write `{}`", path.display());
+    let access = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK);
+    access.map_err(std::io::Error::from).at(Kind::Host, failed)
+}
+
+fn taken(path: &Path, hint: &str) -> Error {
+    Error::new(Kind::Usage, format!("`{}` exists already", path.display())).hint(hint)
 }
 
 /// Writes a text that only this user may read, completely or not at all; replaces an existing file only if `replace` is set.
@@ -187,9 +210,7 @@ fn write_with_mode(path: &Path, text: &str, replace: bool, mode: u32, hint: &str
         Err(error) => {
             drop(fs::remove_file(&temporary));
             if error.kind() == ErrorKind::AlreadyExists {
-                return Err(
-                    Error::new(Kind::Usage, format!("`{}` exists already", path.display())).hint(hint),
-                );
+                return Err(taken(path, hint));
             }
             Err(error).at(Kind::Host, failed)
         }

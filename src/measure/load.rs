@@ -37,6 +37,24 @@ pub enum Load {
 }
 
 impl Load {
+    /// Returns its kind in a word, for results: `concurrency`, `poisson`, `constant`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Concurrency(_) => "concurrency",
+            Self::Rate { arrivals, .. } => arrivals.name(),
+        }
+    }
+
+    /// Returns it in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Concurrency(count) => format!("{count} in flight"),
+            Self::Rate { per_second, .. } => format!("{per_second} requests/s"),
+        }
+    }
+
     /// Returns the requests that are in flight at most; `None` without a limit.
     #[must_use]
     pub const fn most_in_flight(&self) -> Option<u32> {
@@ -109,6 +127,15 @@ pub struct Extent {
     pub stall_s: u32,
     /// True to hand over from a warm-up; false measures from the first request on.
     pub warm_up: bool,
+}
+
+/// A part of a run with a load of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// The load.
+    pub load: Load,
+    /// The extent.
+    pub extent: Extent,
 }
 
 /// The moments at which an open loop sends, without end.

@@ -18,6 +18,7 @@
 //! | `definitions` | the same in the terms of other tools |
 //! | `evidence` | all that a verdict may look at |
 //! | `verdicts` | reasons to believe the figures, or not |
+//! | `course` | several loads one after the other: points, and a search within limits |
 //! | `compare` | results beside each other, and the gate |
 //! | `summary` | a run as a result |
 //! | `timeline` | each second of a run |
@@ -27,6 +28,7 @@
 
 mod api;
 pub mod compare;
+pub mod course;
 mod definitions;
 mod evidence;
 mod figures;
@@ -52,7 +54,7 @@ pub use evidence::{ClientFacts, Evidence, ServerFacts};
 pub use figures::compute_figures;
 pub use gpu::{GPU_FIELDS, GpuSample, summarize_gpus};
 pub use histogram::Histogram;
-pub use load::{Arrivals, Extent, Lengths, Load, Schedule};
+pub use load::{Arrivals, Extent, Lengths, Load, Schedule, Stage};
 pub use phases::Phases;
 pub use prompt::{ARRIVALS, Drawn, RandomPrompts};
 pub use random::Random;

@@ -8,13 +8,14 @@ use crate::measure::definitions::translate_figures;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::{compute_figures, to_float};
 use crate::measure::gpu::add_energy;
-use crate::measure::load::{Arrivals, Load};
 use crate::measure::noise::find_noise;
 use crate::measure::record::{End, Moment, Phase};
 use crate::measure::statistics::interpolated_percentile;
 use crate::measure::timeline::draw_timeline;
 use crate::measure::verdicts::{judge_run, worst_of};
-use crate::report::{Figures, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, RequestCounts};
+use crate::report::{
+    Figures, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, RequestCounts, Verdict,
+};
 
 /// The description of a run.
 #[derive(Debug, Clone)]
@@ -37,9 +38,9 @@ pub struct RunDescription {
     pub temperature: f64,
 }
 
-/// Returns the result of a run.
+/// Returns the result of a run. `further` is a verdict that is not in the evidence.
 #[must_use]
-pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
+pub fn summarize_run(evidence: &Evidence, run: RunDescription, further: Option<Verdict>) -> Measurement {
     let figures = evidence
         .window
         .map(|window| {
@@ -55,7 +56,8 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
         Some(window) if figures.is_some() => translate_figures(run.api, &evidence.records, window),
         _ => BTreeMap::new(),
     };
-    let verdicts = judge_run(evidence, figures.as_ref());
+    let mut verdicts = judge_run(evidence, figures.as_ref());
+    verdicts.extend(further);
     let tokens_per_chunk = figures.as_ref().map_or(1.0, |figures| figures.tokens_per_chunk);
     let rate = figures.as_ref().map_or(0.0, |figures| figures.output_throughput);
     let window = evidence.window;
@@ -79,17 +81,9 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
 }
 
 fn describe_load(evidence: &Evidence, run: &RunDescription) -> MeasuredLoad {
-    let kind = match evidence.load {
-        Load::Concurrency(_) => "concurrency",
-        Load::Rate {
-            arrivals: Arrivals::Poisson,
-            ..
-        } => "poisson",
-        Load::Rate { .. } => "constant",
-    };
     MeasuredLoad {
         api: run.api.name().to_owned(),
-        kind: kind.to_owned(),
+        kind: evidence.load.kind().to_owned(),
         max_concurrency: evidence.load.most_in_flight(),
         request_rate: evidence.load.per_second(),
         input_len: evidence.lengths.input,

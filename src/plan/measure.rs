@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::facts::Facts;
+use crate::measure::course::Course;
 use crate::measure::{Api, Extent, Lengths, Load};
+use crate::plan::digest::digest;
 use crate::plan::eval::{BenchRequest, engine_client, results_dir};
 use crate::plan::measured_host::{host_of_client, host_of_server};
 use crate::plan::serve::base_url;
-use crate::plan::{MeasureLoad, Plan, Step, Strictness};
+use crate::plan::{MeasureCourse, MeasureLoad, Plan, Step, Strictness};
 use crate::profile::Bench;
 
 /// Measured requests of each slot unless the user says otherwise: `measure::verdicts` believes a steady load from so many on.
-const WAVES: u32 = 5;
+pub const WAVES: u32 = 5;
 /// Fewest measured requests unless the user says otherwise: those of a median (`measure::statistics`).
 const FEWEST: u32 = 11;
 /// Least seconds of measuring unless the user says otherwise.
@@ -95,7 +97,50 @@ pub fn measure(request: &MeasureRequest, facts: &Facts) -> Plan {
     Plan::new("bench", vec![measure_step(request, facts)])
 }
 
+/// The request of `dsr1 bench sweep` and `dsr1 bench slo`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CourseRequest {
+    /// Everything but the loads.
+    pub measure: MeasureRequest,
+    /// The loads.
+    pub course: Course,
+    /// Seconds without a load between two points.
+    pub cool_down_s: u32,
+    /// True to measure kept points again.
+    pub is_fresh: bool,
+}
+
+/// Plans a measurement at several loads.
+#[must_use]
+pub fn measure_course(command: &str, request: &CourseRequest, facts: &Facts) -> Plan {
+    let measure = MeasureLoad {
+        by_engine: None,
+        ..load_step(&request.measure, facts)
+    };
+    let json = |value: serde_json::Value| value.to_string();
+    let key = digest(&[
+        ("measure", &json(serde_json::json!(measure))),
+        ("course", &json(serde_json::json!(request.course))),
+        ("cool_down", &request.cool_down_s.to_string()),
+    ]);
+    let name = measure.server.as_ref().map_or("server", |server| server.name());
+    let partial = format!("{}/{name}-sweep-{}.partial.json", measure.results_dir, &key[..12]);
+    let step = MeasureCourse {
+        measure,
+        course: request.course.clone(),
+        cool_down_s: request.cool_down_s,
+        key,
+        partial,
+        is_fresh: request.is_fresh,
+    };
+    Plan::new(command, vec![Step::MeasureCourse(Box::new(step))])
+}
+
 fn measure_step(request: &MeasureRequest, facts: &Facts) -> Step {
+    Step::MeasureLoad(Box::new(load_step(request, facts)))
+}
+
+fn load_step(request: &MeasureRequest, facts: &Facts) -> MeasureLoad {
     let mut step = MeasureLoad {
         server: None,
         base_url: String::new(),
@@ -137,7 +182,7 @@ fn measure_step(request: &MeasureRequest, facts: &Facts) -> Step {
             step.host = host_of_client(facts);
         }
     }
-    Step::MeasureLoad(Box::new(step))
+    step
 }
 
 /// Returns the measurement at the end of a chain: the profile's load, by dsr1's client if it has the API.

@@ -80,7 +80,8 @@ pub use labels::{
     LABEL_STACK, LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
 };
 pub use measure::{
-    LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, load_of_profile, measure, requests_for,
+    CourseRequest, LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, WAVES, load_of_profile, measure,
+    measure_course, requests_for,
 };
 pub use measured_host::list_gpus;
 pub use origin::{Origin, origins};
@@ -95,8 +96,8 @@ pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve
 pub use shown::without_secrets;
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S, EngineSource,
-    MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA,
-    ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Strictness, Threshold, Ulimit,
-    VerifyAnswers, WriteModel,
+    MeasureCourse, MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark,
+    RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Strictness,
+    Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::doctor::Blocker;
 use crate::facts::{MeasuredStart, WeightFile};
+use crate::measure::course::Course;
 use crate::measure::{Api, Extent, Lengths, Load};
 use crate::plan::image::BuildImage;
 use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
@@ -116,6 +117,8 @@ pub enum Step {
     VerifyAnswers(VerifyAnswers),
     /// Puts a load on the server with dsr1's own client.
     MeasureLoad(Box<MeasureLoad>),
+    /// Puts several loads on a server, one after the other.
+    MeasureCourse(Box<MeasureCourse>),
     /// Runs the stack's benchmark client.
     RunBenchmark(RunBenchmark),
     /// Runs the stack's GSM8K evaluation.
@@ -143,6 +146,7 @@ impl Step {
             Self::AwaitReady(step) => format!("wait for {}", step.base_url),
             Self::VerifyAnswers(_) => "verify answers".to_owned(),
             Self::MeasureLoad(step) => format!("measure {}", step.base_url),
+            Self::MeasureCourse(step) => format!("measure {} at several loads", step.measure.base_url),
             Self::RunBenchmark(_) => "benchmark".to_owned(),
             Self::RunGsm8k(_) => "evaluate gsm8k".to_owned(),
             Self::StopServer(step) => format!("stop {}", step.server.name()),
@@ -555,6 +559,23 @@ pub struct MeasureLoad {
     /// The same load by the engine's own client, for a script that runs without dsr1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_engine: Option<RunBenchmark>,
+}
+
+/// Puts several loads on a server, one after the other, with dsr1's own client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureCourse {
+    /// Everything but the loads: that of the first one is in it, too.
+    pub measure: MeasureLoad,
+    /// The loads.
+    pub course: Course,
+    /// Seconds without a load between two points; 0 hands the load over from each to the next one.
+    pub cool_down_s: u32,
+    /// Digest of all that decides the results.
+    pub key: String,
+    /// File on this host with the points so far, until the course is complete.
+    pub partial: String,
+    /// True to measure kept points again.
+    pub is_fresh: bool,
 }
 
 /// The verdicts on a measurement that make a command fail.

@@ -27,7 +27,7 @@ pub fn part(plan: Plan) -> Parts {
     let is_kept = |step: &Step| {
         !matches!(
             step,
-            Step::MeasureLoad(_) | Step::RunBenchmark(_) | Step::StopServer(_)
+            Step::MeasureLoad(_) | Step::MeasureCourse(_) | Step::RunBenchmark(_) | Step::StopServer(_)
         )
     };
     Parts {

@@ -7,11 +7,12 @@ use std::fmt::Write;
 
 use crate::doctor::Blocker;
 use crate::measure::Load;
+use crate::measure::course::Course;
 use crate::plan::{
     AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
-    CheckSnapshot, CreateVenv, MeasureLoad, Mount, Plan, ProveArguments, PullSnapshot, RunBenchmark,
-    RunGsm8k, SecretSource, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Transport,
-    Ulimit, VerifyAnswers, WriteModel,
+    CheckSnapshot, CreateVenv, MeasureCourse, MeasureLoad, Mount, Plan, ProveArguments, PullSnapshot,
+    RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer, StartProcess, Step,
+    StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
 };
 use crate::quote::{is_hidden, shell_word};
 
@@ -93,6 +94,7 @@ fn step(step: &Step) -> String {
         Step::AwaitReady(step) => await_ready(step),
         Step::VerifyAnswers(step) => verify(step),
         Step::MeasureLoad(step) => load(step),
+        Step::MeasureCourse(step) => several_loads(step),
         Step::RunBenchmark(step) => benchmark(step),
         Step::RunGsm8k(step) => gsm8k(step),
         Step::StopServer(step) => stop(step),
@@ -623,15 +625,8 @@ fn load(step: &MeasureLoad) -> String {
     if let Some(client) = &step.by_engine {
         return benchmark(client);
     }
-    let url = &step.base_url;
-    let mut words = vec![
-        "dsr1".to_owned(),
-        "bench".to_owned(),
-        "--url".to_owned(),
-        url.clone(),
-    ];
+    let mut words = words_of_bench(step, &[]);
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    add("--api", step.api.name().to_owned());
     match step.load {
         Load::Concurrency(count) => add("--max-concurrency", count.to_string()),
         Load::Rate {
@@ -646,12 +641,71 @@ fn load(step: &MeasureLoad) -> String {
             }
         }
     }
+    add("--num-prompts", step.extent.requests.to_string());
+    command(&by_flag(&words))
+}
+
+/// Returns the words of a command of `bench` with all of a load but its height.
+fn words_of_bench(step: &MeasureLoad, command: &[&str]) -> Vec<String> {
+    let mut words = vec!["dsr1".to_owned(), "bench".to_owned()];
+    words.extend(command.iter().map(|word| (*word).to_owned()));
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    add("--url", step.base_url.clone());
+    add("--api", step.api.name().to_owned());
     add("--input-len", step.lengths.input.to_string());
     add("--output-len", step.lengths.output.to_string());
-    add("--num-prompts", step.extent.requests.to_string());
     if let Some(seed) = step.seed {
         add("--seed", seed.to_string());
     }
+    words
+}
+
+/// Returns the command that measures several loads.
+fn several_loads(step: &MeasureCourse) -> String {
+    let listed = |values: Vec<String>| values.join(",");
+    let (part, further) = match &step.course {
+        Course::Points(points) => {
+            let loads = points.stages.iter().map(|stage| stage.load);
+            let slots: Vec<String> = loads
+                .clone()
+                .filter_map(|load| match load {
+                    Load::Concurrency(count) => Some(count.to_string()),
+                    Load::Rate { .. } => None,
+                })
+                .collect();
+            let rates: Vec<String> = loads
+                .filter_map(|load| load.per_second())
+                .map(|rate| rate.to_string())
+                .collect();
+            let (flag, values) = if rates.is_empty() {
+                ("--concurrency", listed(slots))
+            } else {
+                ("--rates", listed(rates))
+            };
+            let repeats = points.repeats.to_string();
+            (
+                "sweep",
+                vec![flag.to_owned(), values, "--repeats".to_owned(), repeats],
+            )
+        }
+        Course::Search(search) => {
+            let limits = &search.limits;
+            let mut further = vec!["--percentile".to_owned(), limits.percentile.name().to_owned()];
+            let flags = [
+                ("--ttft", limits.ttft_ms),
+                ("--tpot", limits.tpot_ms),
+                ("--e2e", limits.e2e_ms),
+            ];
+            for (flag, limit) in flags {
+                if let Some(limit) = limit {
+                    further.extend([flag.to_owned(), limit.to_string()]);
+                }
+            }
+            ("slo", further)
+        }
+    };
+    let mut words = words_of_bench(&step.measure, &[part]);
+    words.extend(further);
     command(&by_flag(&words))
 }
 

@@ -10,6 +10,7 @@ mod measurement;
 mod mirror;
 mod proof;
 mod server;
+mod sweep;
 mod upgrade;
 mod weights;
 
@@ -34,6 +35,7 @@ pub use server::{
     Answer, AnswerCheck, AnswerPiece, Happening, Load, ServerEvent, ServerState, ServerStatus, StageTime,
     StreamedAnswer, TokenUsage, Verification,
 };
+pub use sweep::{FoundLoad, Mean, Sweep, SweptFigures, SweptLimits, SweptLoad, SweptPoint};
 pub use upgrade::Upgraded;
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
@@ -81,6 +83,8 @@ pub enum Outcome {
     Verified(Verification),
     /// A load was measured.
     Measured(Box<Measurement>),
+    /// Several loads were measured.
+    Swept(Box<Sweep>),
     /// The engine's own benchmark client ran.
     Benchmarked(Box<Benchmark>),
     /// GSM8K ran.

@@ -126,6 +126,7 @@ const fn is_finding(outcome: &Outcome) -> bool {
         Outcome::Ready(_)
             | Outcome::Verified(_)
             | Outcome::Measured(_)
+            | Outcome::Swept(_)
             | Outcome::Benchmarked(_)
             | Outcome::Evaluated(_)
     )
@@ -222,6 +223,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         }
         Outcome::Verified(verification) => self::verification(verification),
         Outcome::Measured(measurement) => super::measurement(measurement),
+        Outcome::Swept(sweep) => super::sweep(sweep),
         Outcome::Benchmarked(benchmark) => self::benchmark(benchmark),
         Outcome::Evaluated(result) => gsm8k(result),
         Outcome::Stopped { name, killed } => {

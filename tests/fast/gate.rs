@@ -192,10 +192,10 @@ fn reproduces(home: &Home, file: &str) {
         panic!("{plan}");
     };
     assert_eq!(
-        (bench.load.max_concurrency, bench.vocabulary),
+        (bench.load.max_concurrency, bench.subject.vocabulary),
         (Some(4), Some(1000))
     );
-    assert!(bench.load.seed.is_some() && bench.url.is_some());
+    assert!(bench.load.seed.is_some() && bench.subject.url.is_some());
     assert!(
         plan.contains("the file knows it by its URL only") && plan.contains("not in the file: gpus"),
         "{plan}"

@@ -38,6 +38,7 @@ mod stages;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweep;
 mod top;
 mod truth;
 mod typed;

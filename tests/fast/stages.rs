@@ -3,10 +3,12 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use dsr1::effects::load::{Handover, Job, Stage, Target, Watch, run_stages};
+use dsr1::effects::load::{Handover, Job, NextStage, Ran, Target, Watch, run_stages};
 use dsr1::measure::{
-    Api, Arrivals, Extent, Lengths, Load, Moment, Phase, RandomPrompts, Record, RequestSettings,
+    Api, Arrivals, Extent, Lengths, Load, Moment, Phase, RandomPrompts, Record, RequestSettings, Stage,
 };
+
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::support::truth::{Shape, Truth};
 
@@ -30,6 +32,13 @@ const fn stage(load: Load, requests: u32) -> Stage {
     }
 }
 
+const fn follows(stage: Stage) -> NextStage {
+    NextStage {
+        stage,
+        drops_queue: false,
+    }
+}
+
 fn job(truth: &Truth, first: Stage) -> Job {
     Job {
         target: Target {
@@ -46,6 +55,7 @@ fn job(truth: &Truth, first: Stage) -> Job {
             keeps_text: false,
         },
         stage: first,
+        limits: None,
         seed: 5,
     }
 }
@@ -80,15 +90,15 @@ fn loads_take_over_from_each_other_without_a_pause() {
         },
     ];
     let job = job(&truth, stage(loads[0], 20));
-    let (ended, results) = channel();
+    let (ended, mut results) = unbounded_channel();
     let (give, next) = channel();
     for load in &loads[1..] {
-        give.send(Some(stage(*load, 20))).unwrap();
+        give.send(Some(follows(stage(*load, 20)))).unwrap();
     }
     give.send(None).unwrap();
     let requests = Box::new(RandomPrompts::new(LENGTHS, 1000, 5, 4));
     run_stages(&job, requests, &Watch::default(), &Handover { ended, next }).unwrap();
-    let stages: Vec<_> = results.iter().collect();
+    let stages: Vec<Ran> = std::iter::from_fn(|| results.try_recv().ok()).collect();
     assert_eq!(stages.len(), 4);
     let mut sent_in_all = 0;
     for (index, ran) in stages.iter().enumerate() {
@@ -124,7 +134,7 @@ fn loads_take_over_from_each_other_without_a_pause() {
 fn a_stage_that_is_ended_early_leaves_its_open_requests_to_the_next_one() {
     let truth = Truth::start(Shape::new(Duration::from_millis(30), Duration::from_millis(5)));
     let job = job(&truth, stage(Load::Concurrency(4), 100_000));
-    let (ended, results) = channel();
+    let (ended, mut results) = unbounded_channel();
     let (give, next) = channel();
     let watch = Watch::default();
     std::thread::scope(|scope| {
@@ -136,7 +146,7 @@ fn a_stage_that_is_ended_early_leaves_its_open_requests_to_the_next_one() {
             std::thread::sleep(Duration::from_millis(5));
         }
         watch.end_stage();
-        let first = results.recv().unwrap();
+        let first = results.blocking_recv().unwrap();
         assert!(first.was_stopped);
         assert!(
             first
@@ -145,8 +155,8 @@ fn a_stage_that_is_ended_early_leaves_its_open_requests_to_the_next_one() {
                 .all(|record| { record.phase != Phase::Measured || record.is_complete() })
         );
         watch.begin_stage();
-        give.send(Some(stage(Load::Concurrency(4), 8))).unwrap();
-        let second = results.recv().unwrap();
+        give.send(Some(follows(stage(Load::Concurrency(4), 8)))).unwrap();
+        let second = results.blocking_recv().unwrap();
         assert!(!second.was_stopped && second.window.is_some());
         let failed = second
             .records

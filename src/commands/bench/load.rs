@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::{BenchArgs, TrafficArgs};
+use crate::cli::{BenchArgs, SubjectArgs, TrafficArgs};
 use crate::commands::ask::base_of;
 use crate::commands::context::{Ask, Context};
 use crate::commands::status::probe;
@@ -29,20 +29,24 @@ enum Prepared {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
-    match Box::pin(prepare(context, args)).await? {
+    match Box::pin(prepare(context, &args.subject, &args.load, args.engine_client)).await? {
         Prepared::Engine(plan) => context.print_or_finish(&plan, args.dry_run).await,
-        Prepared::Own(request, facts) => Box::pin(measure(context, args, &request, &facts)).await,
+        Prepared::Own(mut request, facts) => {
+            if args.strict {
+                request.strictness = Strictness::RefusesDoubt;
+            }
+            request.records = args
+                .records
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned());
+            Box::pin(measure(context, args, &request, &facts)).await
+        }
     }
 }
 
 /// Measures once, and prints nothing: another command judges the result.
 pub(super) async fn measure_once(context: &Context, args: &BenchArgs) -> Result<Measurement> {
-    let Prepared::Own(request, facts) = Box::pin(prepare(context, args)).await? else {
-        return Err(Error::new(
-            Kind::Internal,
-            "the engine's own client has no such result",
-        ));
-    };
+    let (request, facts) = Box::pin(prepare_load(context, &args.subject, &args.load)).await?;
     let plan = plan::measure(&request, &facts);
     let report = Box::pin(context.carry_out(&plan)).await?;
     measured(&report).cloned().ok_or_else(no_result)
@@ -52,29 +56,53 @@ fn no_result() -> Error {
     Error::new(Kind::Internal, "the measurement has no result")
 }
 
-async fn prepare(context: &Context, args: &BenchArgs) -> Result<Prepared> {
-    match &args.url {
-        Some(url) => Box::pin(prepare_url(context, args, url)).await,
-        None => Box::pin(prepare_own(context, args)).await,
+/// Finds the server, and returns the request of a load by dsr1's own client, with the facts about the host.
+pub(super) async fn prepare_load(
+    context: &Context,
+    subject: &SubjectArgs,
+    load: &TrafficArgs,
+) -> Result<(Box<MeasureRequest>, Box<Facts>)> {
+    match Box::pin(prepare(context, subject, load, false)).await? {
+        Prepared::Own(request, facts) => Ok((request, facts)),
+        Prepared::Engine(_) => Err(Error::new(
+            Kind::Internal,
+            "the engine's own client has no such result",
+        )),
+    }
+}
+
+async fn prepare(
+    context: &Context,
+    subject: &SubjectArgs,
+    load: &TrafficArgs,
+    by_engine: bool,
+) -> Result<Prepared> {
+    match &subject.url {
+        Some(url) => Box::pin(prepare_url(context, subject, load, url)).await,
+        None => Box::pin(prepare_own(context, subject, load, by_engine)).await,
     }
 }
 
 /// Prepares the measurement of a server of this host.
-async fn prepare_own(context: &Context, args: &BenchArgs) -> Result<Prepared> {
-    let found = serving_server(context, args.which.server.as_deref()).await?;
-    let (profile, stack) = profile_of_server(context, &found, args.profile_file.as_deref())?;
+async fn prepare_own(
+    context: &Context,
+    subject: &SubjectArgs,
+    load: &TrafficArgs,
+    by_engine: bool,
+) -> Result<Prepared> {
+    let found = serving_server(context, subject.which.server.as_deref()).await?;
+    let (profile, stack) = profile_of_server(context, &found, subject.profile_file.as_deref())?;
     let facts = facts_about(context, &found, &stack).await;
-    let bench = with_arguments(&profile.bench, &args.load);
+    let bench = with_arguments(&profile.bench, load);
     if let Some(most) = context.effects.context_length(&found.status.base_url).await {
-        check_lengths(&bench, args.load.shared_prefix, most, &found.status.name)?;
+        check_lengths(&bench, load.shared_prefix, most, &found.status.name)?;
     }
-    if args.engine_client {
+    if by_engine {
         return Ok(Prepared::Engine(Box::new(plan_bench(
             found, stack, bench, &facts,
         ))));
     }
-    let api = args
-        .load
+    let api = load
         .api
         .or_else(|| Api::of_sglang_backend(&bench.backend))
         .ok_or_else(|| {
@@ -94,11 +122,11 @@ async fn prepare_own(context: &Context, args: &BenchArgs) -> Result<Prepared> {
         profile: name,
         origin,
     };
-    own(args, endpoint, api, &bench, facts)
+    own((subject, load), endpoint, api, &bench, facts)
 }
 
 fn own(
-    args: &BenchArgs,
+    args: (&SubjectArgs, &TrafficArgs),
     endpoint: MeasuredEndpoint,
     api: Api,
     bench: &Bench,
@@ -131,7 +159,12 @@ async fn facts_about(context: &Context, found: &Found, stack: &Stack) -> Facts {
 }
 
 /// Prepares the measurement of a server that is known by its URL only.
-async fn prepare_url(context: &Context, args: &BenchArgs, url: &str) -> Result<Prepared> {
+async fn prepare_url(
+    context: &Context,
+    subject: &SubjectArgs,
+    load: &TrafficArgs,
+    url: &str,
+) -> Result<Prepared> {
     let stack = context.catalog(None)?.stack("current")?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let count = |number: u32| Count::new(number).ok_or_else(|| Error::new(Kind::Internal, "a count of 0"));
@@ -146,13 +179,13 @@ async fn prepare_url(context: &Context, args: &BenchArgs, url: &str) -> Result<P
         num_prompts: count(1)?,
         warmup_requests: None,
     };
-    let bench = with_arguments(&bench, &args.load);
+    let bench = with_arguments(&bench, load);
     let endpoint = MeasuredEndpoint::Url {
         base_url: base_of(url).to_owned(),
-        model: args.model.clone(),
+        model: subject.model.clone(),
     };
-    let api = args.load.api.unwrap_or(Api::Completions);
-    own(args, endpoint, api, &bench, facts)
+    let api = load.api.unwrap_or(Api::Completions);
+    own((subject, load), endpoint, api, &bench, facts)
 }
 
 /// Plans the measurement, carries it out, and fails if its figures must not be used.
@@ -195,7 +228,12 @@ fn measured(report: &Report) -> Option<&Measurement> {
     })
 }
 
-fn request_of(args: &BenchArgs, endpoint: MeasuredEndpoint, api: Api, bench: &Bench) -> MeasureRequest {
+fn request_of(
+    (subject, args): (&SubjectArgs, &TrafficArgs),
+    endpoint: MeasuredEndpoint,
+    api: Api,
+    bench: &Bench,
+) -> MeasureRequest {
     let TrafficArgs {
         request_rate,
         arrivals,
@@ -209,7 +247,7 @@ fn request_of(args: &BenchArgs, endpoint: MeasuredEndpoint, api: Api, bench: &Be
         no_warm_up,
         shared_prefix,
         ..
-    } = args.load;
+    } = *args;
     let (closed, lengths) = plan::load_of_profile(bench);
     let load = match request_rate {
         None => closed,
@@ -221,7 +259,7 @@ fn request_of(args: &BenchArgs, endpoint: MeasuredEndpoint, api: Api, bench: &Be
     };
     MeasureRequest {
         endpoint,
-        vocabulary: args.vocabulary,
+        vocabulary: subject.vocabulary,
         api,
         load,
         lengths: Lengths {
@@ -237,15 +275,8 @@ fn request_of(args: &BenchArgs, endpoint: MeasuredEndpoint, api: Api, bench: &Be
         },
         seed,
         ignores_end: !stop_at_end,
-        strictness: if args.strict {
-            Strictness::RefusesDoubt
-        } else {
-            Strictness::RefusesBad
-        },
-        records: args
-            .records
-            .as_ref()
-            .map(|path| path.to_string_lossy().into_owned()),
+        strictness: Strictness::RefusesBad,
+        records: None,
     }
 }
 

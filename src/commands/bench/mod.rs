@@ -3,6 +3,9 @@
 //! | module | subject |
 //! |---|---|
 //! | `load` | a measurement |
+//! | `sweep` | several loads, one after the other |
+//! | `slo` | the largest load that keeps limits |
+//! | `course` | the common part of both |
 //! | `arguments` | the arguments of a measured server beside those of a plan |
 //! | `compare` | two sides of kept results beside each other |
 //! | `gate` | a regression from a baseline, by kept results or by measurements of now |
@@ -13,10 +16,13 @@
 
 mod arguments;
 mod compare;
+mod course;
 mod gate;
 mod load;
 mod report;
 mod reproduce;
+mod slo;
+mod sweep;
 
 use super::context::Context;
 use crate::cli::{BenchArgs, BenchPart};
@@ -28,6 +34,8 @@ pub(super) use load::{client_env, plan_bench, profile_of_server, serving_server}
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     match &args.what {
         None => load::run(context, &args).await,
+        Some(BenchPart::Sweep(args)) => Box::pin(sweep::run(context, args)).await,
+        Some(BenchPart::Slo(args)) => Box::pin(slo::run(context, args)).await,
         Some(BenchPart::Compare(args)) => compare::run(context, args),
         Some(BenchPart::Gate(args)) => Box::pin(gate::run(context, args)).await,
         Some(BenchPart::Reproduce(args)) => Box::pin(reproduce::run(context, args)).await,

@@ -9,6 +9,7 @@ use crate::commands::context::Context;
 use crate::effects::results::read_measurement;
 use crate::effects::user_files;
 use crate::error::Result;
+use crate::event::Event;
 use crate::measure::Tool;
 use crate::report::Measurement;
 use crate::ui::{self, KeptResult};
@@ -28,21 +29,14 @@ type Writer = fn(&[KeptResult<'_>]) -> String;
 
 /// Runs the command.
 pub(super) fn run(context: &Context, args: &BenchReportArgs) -> Result<()> {
-    let mut measurements = Vec::new();
-    for path in &args.files {
-        let mut measurement = read_measurement(path)?;
-        // The file may have come from another host, or have another name by now.
-        measurement.saved_to = Some(path.display().to_string());
-        measurements.push(measurement);
-    }
-    let names: Vec<String> = args.files.iter().map(|path| name_of(path)).collect();
-    let results: Vec<KeptResult<'_>> = names
-        .iter()
-        .zip(&measurements)
-        .map(|(file, measurement)| KeptResult { file, measurement })
-        .collect();
-    let outputs: [(&Option<PathBuf>, Writer); 2] =
-        [(&args.html, ui::results_page), (&args.csv, ui::results_sheet)];
+    let paths: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+    let (names, measurements) = read_all(&paths)?;
+    let results = named(&names, &measurements);
+    let outputs: [(&Option<PathBuf>, Writer); 3] = [
+        (&args.html, ui::results_page),
+        (&args.csv, ui::results_sheet),
+        (&args.inferencex, ui::inferencex_sheet),
+    ];
     let mut written = Vec::new();
     for (path, text) in outputs {
         if let Some(path) = path {
@@ -66,6 +60,36 @@ pub(super) fn run(context: &Context, args: &BenchReportArgs) -> Result<()> {
             lines.collect::<Vec<_>>().join("\n") + "\n"
         }
     })
+}
+
+/// Writes a page of kept results, and says so.
+pub(super) fn write_page(context: &Context, files: &[&Path], page: &Path, replace: bool) -> Result<()> {
+    let (names, measurements) = read_all(files)?;
+    user_files::write(page, &ui::results_page(&named(&names, &measurements)), replace)?;
+    context.display().event(&Event::Note {
+        text: format!("wrote {}", page.display()),
+    });
+    Ok(())
+}
+
+/// Reads results; returns their names for people, too.
+fn read_all(paths: &[&Path]) -> Result<(Vec<String>, Vec<Measurement>)> {
+    let mut measurements = Vec::new();
+    for path in paths {
+        let mut measurement = read_measurement(path)?;
+        // The file may have come from another host, or have another name by now.
+        measurement.saved_to = Some(path.display().to_string());
+        measurements.push(measurement);
+    }
+    Ok((paths.iter().map(|path| name_of(path)).collect(), measurements))
+}
+
+fn named<'a>(names: &'a [String], measurements: &'a [Measurement]) -> Vec<KeptResult<'a>> {
+    names
+        .iter()
+        .zip(measurements)
+        .map(|(file, measurement)| KeptResult { file, measurement })
+        .collect()
 }
 
 /// Returns the results as `bench` prints them, one below the other.

@@ -11,13 +11,13 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::clock::Clock;
-use super::job::{Handover, Job, Ran, Stage, Watch};
+use super::job::{Handover, Job, NextStage, Ran, Watch};
 use super::slot::{Flight, Slot, Turn};
 use super::socket::{Socket, room_for_stamp};
 use super::source::{Prepared, Source};
 use crate::measure::{
     ARRIVALS, ClientFacts, FailureKind, Histogram, Load, Moment, Phase, Phases, Random, Record, Schedule,
-    describe_failure,
+    Stage, describe_failure,
 };
 
 /// Bytes that are read at once. A chunk of a stream has some hundred.
@@ -125,7 +125,7 @@ impl<'a> Driver<'a> {
             let is_pending = self.issue(now)?;
             if self.phases.is_over() {
                 match self.find_next(handover, now) {
-                    Next::Stage(stage) => self.begin_stage(stage, now),
+                    Next::Stage(next) => self.begin_stage(next, now),
                     Next::None => return Ok(()),
                     Next::Unknown => {}
                 }
@@ -172,14 +172,17 @@ impl<'a> Driver<'a> {
             }
         }
         match handover.next.try_recv() {
-            Ok(Some(stage)) => Next::Stage(stage),
+            Ok(Some(next)) => Next::Stage(next),
             Err(TryRecvError::Empty) => Next::Unknown,
             Ok(None) | Err(TryRecvError::Disconnected) => Next::None,
         }
     }
 
-    /// Begins a stage, which takes over what is in flight.
-    fn begin_stage(&mut self, stage: Stage, now: Moment) {
+    /// Begins a stage, which takes over what is in flight or drops it.
+    fn begin_stage(&mut self, NextStage { stage, drops_queue }: NextStage, now: Moment) {
+        if drops_queue {
+            self.drop_requests();
+        }
         let mut carried = 0;
         let mut oldest = now;
         // Those that have ended since the last stage was left.
@@ -194,6 +197,8 @@ impl<'a> Driver<'a> {
                 carried += 1;
             }
         }
+        self.watch.measured.store(0, Ordering::Relaxed);
+        self.watch.missed.store(0, Ordering::Relaxed);
         self.stage = stage;
         self.origin = oldest;
         self.is_handing_over = false;
@@ -209,6 +214,16 @@ impl<'a> Driver<'a> {
         self.begun_at = now;
         self.next_due = self.due_next();
         self.note_hand_over(now);
+    }
+
+    fn drop_requests(&mut self) {
+        self.records.clear();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if slot.drop_request() {
+                self.watch.in_flight.fetch_sub(1, Ordering::Relaxed);
+                self.free.push(index);
+            }
+        }
     }
 
     /// Returns the moment at which the schedule has its next request.
@@ -418,6 +433,13 @@ impl<'a> Driver<'a> {
                     &self.watch.failed
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
+                if record.phase == Phase::Measured {
+                    self.watch.measured.fetch_add(1, Ordering::Relaxed);
+                    let limits = self.job.limits.as_ref();
+                    if limits.is_some_and(|limits| !limits.are_kept_by(&record)) {
+                        self.watch.missed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
                 self.records.push(*record);
                 self.free.push(index);
             }
@@ -498,7 +520,7 @@ impl<'a> Driver<'a> {
 
 /// The answer to a stage that was handed over.
 enum Next {
-    Stage(Stage),
+    Stage(NextStage),
     None,
     Unknown,
 }

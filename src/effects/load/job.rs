@@ -1,10 +1,13 @@
 //! A run: everything that it needs, its state while it goes on, and what it leaves.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::target::Target;
-use crate::measure::{ClientFacts, Extent, Load, Moment, Phase, Record, RequestSettings};
+use crate::measure::course::Limits;
+use crate::measure::{ClientFacts, Moment, Phase, Record, RequestSettings, Stage};
 
 /// Everything that a run needs.
 #[derive(Debug, Clone)]
@@ -15,17 +18,10 @@ pub struct Job {
     pub settings: RequestSettings,
     /// The first stage.
     pub stage: Stage,
+    /// The limits beside which measured requests are counted while the run goes on.
+    pub limits: Option<Limits>,
     /// The seed of all random numbers.
     pub seed: u64,
-}
-
-/// A part of a run with a load of its own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
-    /// The load.
-    pub load: Load,
-    /// The extent.
-    pub extent: Extent,
 }
 
 /// The two ends of a talk between a run and the one who judges its stages. The load stays at its height until the next stage is
@@ -33,9 +29,19 @@ pub struct Stage {
 #[derive(Debug)]
 pub struct Handover {
     /// Takes each stage that has ended.
-    pub ended: Sender<Ran>,
+    pub ended: UnboundedSender<Ran>,
     /// Has the next stage; `None`, or the other end gone, ends the run.
-    pub next: Receiver<Option<Stage>>,
+    pub next: Receiver<Option<NextStage>>,
+}
+
+/// The stage that follows another one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NextStage {
+    /// Its load.
+    pub stage: Stage,
+    /// True to drop what is in flight, instead of taking it over: the queue of a load that was too large is none that a smaller
+    /// one would have. A server drops requests whose connections are closed.
+    pub drops_queue: bool,
 }
 
 /// The state of a run as others may see it while it goes on.
@@ -51,6 +57,10 @@ pub struct Watch {
     pub failed: AtomicU32,
     /// Tokens that arrived.
     pub tokens: AtomicU64,
+    /// Measured requests of the stage that have ended.
+    pub measured: AtomicU32,
+    /// Those of them that miss a limit of [`Job::limits`].
+    pub missed: AtomicU32,
     /// Thousandths of the run that are done, and the phase in the bits above.
     progress: AtomicU32,
     /// Milliseconds of the Unix epoch at which measuring began; 0 before.

@@ -2,6 +2,8 @@
 
 use std::sync::mpsc::channel;
 
+use tokio::sync::mpsc::unbounded_channel;
+
 use super::driver::Driver;
 use super::job::{Handover, Job, Ran, Watch};
 use super::source::Source;
@@ -14,13 +16,12 @@ use crate::measure::Drawn;
 /// # Errors
 /// [`Kind::Server`] when no connection can be opened; [`Kind::Host`] when the system refuses what a run needs.
 pub fn run_load(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + Send>, watch: &Watch) -> Result<Ran> {
-    let (ended, results) = channel();
-    let (last, next) = channel();
+    let (ended, mut results) = unbounded_channel();
     // Nothing follows the first stage.
-    drop(last);
+    let (_, next) = channel();
     run_stages(job, requests, watch, &Handover { ended, next })?;
     results
-        .recv()
+        .try_recv()
         .map_err(|_| Error::new(Kind::Internal, "a run has left no result"))
 }
 

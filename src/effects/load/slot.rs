@@ -214,6 +214,16 @@ impl Slot {
         }
     }
 
+    /// Drops the request in flight with its connection, without a record. Returns false without a request.
+    pub(super) fn drop_request(&mut self) -> bool {
+        if self.flight.take().is_none() {
+            return false;
+        }
+        let _ = self.answer.abandon();
+        self.socket = None;
+        true
+    }
+
     /// Gives the request in flight to the next stage, under that number. Returns the moment at which it was due or sent,
     /// whichever is earlier; `None` without a request.
     pub(super) fn carry_over(&mut self, number: u32) -> Option<Moment> {

@@ -7,25 +7,30 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::job::{Job, Stage, Watch};
+use super::job::{Job, Watch};
 use super::run::run_load;
 use super::target::Target;
 use crate::effects::blocking::blocking;
 use crate::error::{At, Kind, Result};
-use crate::measure::{Api, Drawn, Extent, Load};
+use crate::measure::{Api, Drawn, Extent, Load, Stage};
 
 /// Time for which the client takes what it can.
 const TRIAL: Duration = Duration::from_millis(750);
+/// Longest wait for the first answers of the stub.
+const BEGINNING: Duration = Duration::from_secs(5);
 /// Most streams of a trial: beyond that, one more takes nothing from the others.
 const STREAMS: u32 = 1024;
 
-/// Returns the tokens a second that the client takes from the stub, with the load's API, lengths and streams.
+/// Returns the tokens a second that the client takes from the stub, with the load's API, lengths and streams; `None` if none came.
 ///
 /// Both share the processors of this host, so a client on an idle host takes more.
 ///
 /// # Errors
 /// [`Kind::Host`] when the stub cannot listen.
-pub async fn find_ceiling(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + Send>) -> Result<f64> {
+pub async fn find_ceiling(
+    job: &Job,
+    requests: Box<dyn Iterator<Item = Drawn> + Send>,
+) -> Result<Option<f64>> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .at(Kind::Host, || "cannot listen on 127.0.0.1".to_owned())?;
@@ -59,6 +64,10 @@ pub async fn find_ceiling(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + 
         async move { blocking(move || run_load(&trial, requests, &watch)).await }
     });
     // The first answers take the opening of connections and the making of the first bodies.
+    let tried = Instant::now();
+    while watch.tokens.load(Ordering::Relaxed) == 0 && tried.elapsed() < BEGINNING {
+        tokio::time::sleep(TRIAL / 8).await;
+    }
     tokio::time::sleep(TRIAL / 3).await;
     let (begun, before) = (Instant::now(), watch.tokens.load(Ordering::Relaxed));
     tokio::time::sleep(TRIAL).await;
@@ -69,7 +78,8 @@ pub async fn find_ceiling(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + 
     let _ = run.await;
     stub.abort();
     #[expect(clippy::cast_precision_loss, reason = "a count of tokens")]
-    Ok(taken as f64 / seconds)
+    let rate = taken as f64 / seconds;
+    Ok((taken > 0).then_some(rate))
 }
 
 async fn accept_all(listener: TcpListener, api: Api, is_over: Arc<AtomicBool>) {
@@ -225,10 +235,11 @@ mod tests {
                     warm_up: true,
                 },
             },
+            limits: None,
             seed: 1,
         };
         let requests = Box::new(RandomPrompts::new(lengths, 1000, 1, 8));
-        let ceiling = find_ceiling(&job, requests).await.unwrap();
+        let ceiling = find_ceiling(&job, requests).await.unwrap().unwrap();
         assert!(ceiling > 1000.0, "{ceiling}");
     }
 }

@@ -1,6 +1,7 @@
 //! The load that was delivered, beside the one that was asked for.
 
 use super::words::{verdict, with_hint};
+use crate::measure::course::is_piling_up;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::to_float;
 use crate::measure::load::Load;
@@ -11,10 +12,6 @@ use crate::report::{Figures, Trust, Verdict};
 /// Share of the load below which it counts as another one.
 const DELIVERED: f64 = 0.95;
 const FAR_OFF: f64 = 0.8;
-/// Growth of the requests in flight over the window that shows that a server does not keep up.
-const GROWTH: f64 = 0.3;
-/// Deviations by which it is no chance.
-const DEVIATIONS: f64 = 4.0;
 
 /// Judges the requests in flight of a closed loop, or the rate of an open one.
 pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
@@ -54,10 +51,6 @@ fn sent_rate(evidence: &Evidence) -> Option<f64> {
 }
 
 /// Judges whether the server keeps up with an open loop: else requests pile up, and each figure depends on the length of the run.
-///
-/// The number of requests in flight of a server that keeps up scatters around its mean with the square root of it, as in a queue
-/// with as many servers as requests. A line through the numbers is no better judge: its residuals depend on each other as much as
-/// the numbers do.
 pub(super) fn judge_saturation(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     if !matches!(evidence.load, Load::Rate { .. }) {
         return None;
@@ -66,9 +59,7 @@ pub(super) fn judge_saturation(evidence: &Evidence, _: &Figures) -> Option<Verdi
     let counts = in_flight_over_time(evidence, from, to);
     let third = counts.len() / 3;
     let (begin, end) = (mean(&counts[..third])?, mean(&counts[counts.len() - third..])?);
-    let growth = end / begin.max(1.0) - 1.0;
-    let is_certain = end - begin > DEVIATIONS * begin.max(1.0).sqrt();
-    if is_certain && growth > GROWTH {
+    if is_piling_up(&counts) {
         let text = format!(
             "requests in flight grow from {begin:.0} to {end:.0} over the run: the server does not keep up with the rate"
         );

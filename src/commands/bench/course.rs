@@ -1,0 +1,48 @@
+//! The common part of `bench sweep` and `bench slo`.
+
+use crate::cli::TrafficArgs;
+use crate::commands::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::measure::Extent;
+use crate::measure::course::Shape;
+use crate::plan::{self, Plan};
+use crate::report::{Outcome, Report, Sweep};
+
+/// Fewest measured requests of a point unless the user says otherwise: those of a median (`measure::statistics`).
+const FEWEST: u32 = 11;
+
+/// Returns the extent of all points: the user's words, or the usual ones.
+pub(super) fn shape_of(args: &TrafficArgs, waves: Option<u32>) -> Shape {
+    Shape {
+        extent: Extent {
+            requests: args.num_prompts.unwrap_or(FEWEST),
+            least_s: args.duration.unwrap_or(plan::LEAST_S),
+            most_s: args.max_duration,
+            stall_s: args.timeout.unwrap_or(plan::STALL_S),
+            warm_up: true,
+        },
+        waves: match (args.num_prompts, waves) {
+            (Some(_), None) => 0,
+            (_, waves) => waves.unwrap_or(plan::WAVES),
+        },
+    }
+}
+
+/// Carries the plan out and prints its report; returns its sweep, or `None` if the plan was only printed.
+pub(super) async fn carry_out(context: &Context, plan: &Plan, is_dry: bool) -> Result<Option<Sweep>> {
+    if is_dry {
+        context.print_or_finish(plan, true).await?;
+        return Ok(None);
+    }
+    let report = Box::pin(context.carry_out(plan)).await?;
+    context.print_report(&report, "")?;
+    let sweep = swept(&report).ok_or_else(|| Error::new(Kind::Internal, "the sweep has no result"))?;
+    Ok(Some(sweep.clone()))
+}
+
+fn swept(report: &Report) -> Option<&Sweep> {
+    report.steps.iter().find_map(|step| match &step.outcome {
+        Outcome::Swept(sweep) => Some(&**sweep),
+        _ => None,
+    })
+}

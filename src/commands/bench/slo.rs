@@ -1,0 +1,91 @@
+//! `dsr1 bench slo`: the largest load that keeps limits.
+
+use super::course::{carry_out, shape_of};
+use super::load::prepare_load;
+use crate::cli::{SearchedBy, SloArgs};
+use crate::commands::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::measure::Load;
+use crate::measure::course::{Axis, Course, Limits, Search, Shape};
+use crate::plan::{self, CourseRequest};
+use crate::report::Sweep;
+
+/// Largest requests in flight that are tried by default.
+const MOST_IN_FLIGHT: f64 = 8192.0;
+/// Least and largest requests a second that are tried by default.
+const RATES: (f64, f64) = (0.01, 10_000.0);
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
+    let (request, facts) = Box::pin(prepare_load(context, &args.subject, &args.load)).await?;
+    let limits = Limits {
+        ttft_ms: args.ttft,
+        tpot_ms: args.tpot,
+        e2e_ms: args.e2e,
+        percentile: args.percentile,
+    };
+    let usual = shape_of(&args.load, None);
+    let shape = Shape {
+        extent: crate::measure::Extent {
+            requests: usual.extent.requests.max(limits.percentile.fewest_requests()),
+            ..usual.extent
+        },
+        ..usual
+    };
+    let (axis, from, range) = match args.by {
+        SearchedBy::Concurrency => {
+            let profile = request.load.most_in_flight().unwrap_or(1);
+            (Axis::Concurrency, f64::from(profile), (1.0, MOST_IN_FLIGHT))
+        }
+        SearchedBy::Rate => (Axis::Rate(args.load.arrivals), 1.0, RATES),
+    };
+    let range = (range.0, args.to.unwrap_or(range.1));
+    let from = args.from.unwrap_or(from);
+    if from > range.1 {
+        return Err(
+            Error::new(Kind::Usage, format!("--from {from} is above --to {}", range.1))
+                .hint("pass a smaller --from or a larger --to"),
+        );
+    }
+    let search = Search {
+        axis,
+        from,
+        range,
+        precision: f64::from(args.precision) / 100.0,
+        limits,
+        shape,
+    };
+    let mut measure = *request;
+    measure.load = axis.load(from);
+    if let (Load::Rate { most_in_flight, .. }, Some(most)) = (&mut measure.load, args.load.max_concurrency) {
+        *most_in_flight = Some(most);
+    }
+    let request = CourseRequest {
+        measure,
+        course: Course::Search(search),
+        cool_down_s: 0,
+        is_fresh: args.fresh,
+    };
+    let plan = plan::measure_course("bench slo", &request, &facts);
+    match Box::pin(carry_out(context, &plan, args.dry_run)).await? {
+        Some(sweep) => check_found(&sweep).map_err(|error| error.reported_if(context.is_json())),
+        None => Ok(()),
+    }
+}
+
+/// Returns the error of a search without a result.
+fn check_found(sweep: &Sweep) -> Result<()> {
+    match &sweep.found {
+        Some(found) if found.meets.is_some() => Ok(()),
+        Some(_) => Err(Error::new(Kind::Gate, "no load that was tried keeps the limits")),
+        None => {
+            let reason = sweep.points.last().and_then(|point| point.reason.clone());
+            Err(Error::new(
+                Kind::Untrusted,
+                "the search cannot decide at its last load, measured twice",
+            )
+            .cause(reason.unwrap_or_default())
+            .hint("mend the cause and type the same command: it goes on from the loads before that"))
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Several loads one after the other, each with a result. A course that was broken off goes on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::run::Run;
+use super::sitting::{Place, Sitting, nothing_measured};
+use crate::effects::files;
+use crate::effects::load::NextStage;
+use crate::effects::results::read_partial_sweep;
+use crate::effects::serve::results;
+use crate::error::{At, Kind, Result};
+use crate::measure::course::{
+    Axis, Course, Next, PointOutcome, Search, Visit, describe_limits, describe_point, judge_point, sum_up,
+    visit_of,
+};
+use crate::measure::{Load, Stage};
+use crate::plan::MeasureCourse;
+use crate::report::{FoundLoad, Measurement, Sweep, SweptPoint, Trust, Verdict};
+use crate::secret::Secret;
+
+/// Measures the points of a course that are not kept yet.
+///
+/// # Errors
+/// Those of a single measurement; [`Kind::Untrusted`] when a search cannot decide.
+pub(in crate::effects) async fn measure_course(
+    step: &MeasureCourse,
+    place: Place<'_>,
+    key: Option<Secret>,
+) -> Result<Sweep> {
+    let (mut sweep, mut visits) = begin(step, place)?;
+    let mut sitting: Option<Sitting<'_>> = None;
+    let mut key = key;
+    let mut run: Option<Run> = None;
+    loop {
+        let stage = match step.course.next(&visits) {
+            Next::Measure(stage) => stage,
+            Next::Found(found) => {
+                sweep.found = Some(FoundLoad {
+                    unit: unit_of(&step.course).to_owned(),
+                    meets: found.meets,
+                    misses: found.misses,
+                });
+                break;
+            }
+            Next::Done | Next::Undecided(_) => break,
+        };
+        let sitting = match &mut sitting {
+            Some(sitting) => sitting,
+            none => {
+                let stages = (stage, largest_load(&step.course, stage));
+                let limits = step.course.limits().copied();
+                none.insert(Box::pin(Sitting::open(&step.measure, place, key.take(), stages, limits)).await?)
+            }
+        };
+        sitting.job.stage = stage;
+        if step.cool_down_s > 0 && run.take().is_some() {
+            place.events.activity("cool down", None);
+            tokio::time::sleep(Duration::from_secs(u64::from(step.cool_down_s))).await;
+        }
+        show_point(&step.course, visits.len(), stage, place);
+        let run = match &mut run {
+            Some(run) => {
+                run.begin(NextStage {
+                    stage,
+                    drops_queue: has_queue(visits.last()),
+                });
+                run
+            }
+            none => none.insert(Run::start(sitting)),
+        };
+        let point = measure_point(step, sitting, run).await?;
+        visits.extend(visit_of(&point));
+        place.events.note(line_of(&point));
+        sweep.points.push(point);
+        sweep.loads = sum_up(&sweep.points);
+        results::save(Path::new(&step.partial), Sweep::SCHEMA, &sweep)?;
+    }
+    drop(run);
+    finish(step, sweep)
+}
+
+/// Measures one point.
+async fn measure_point(step: &MeasureCourse, sitting: &Sitting<'_>, run: &mut Run) -> Result<SweptPoint> {
+    let ended = run.stage(sitting).await?;
+    let load = ended.ran.stage.load;
+    let early = ended.early.map(|text| Verdict {
+        about: "limits".to_owned(),
+        trust: Trust::Untrusted,
+        text,
+        hint: String::new(),
+    });
+    let measurement = sitting
+        .conclude(ended.ran, (&ended.before, &ended.after), early)
+        .await?;
+    if is_dead(&measurement) {
+        return Err(nothing_measured(&measurement, sitting.name()));
+    }
+    let limits = step.course.limits();
+    let outcome = limits.map_or(PointOutcome::Measured, |limits| judge_point(limits, &measurement));
+    Ok(describe_point(&load, outcome, limits, &measurement))
+}
+
+/// Returns true after a rate that the server did not keep up with: requests wait there that a smaller load would not have.
+fn has_queue(last: Option<&Visit>) -> bool {
+    last.is_some_and(|visit| {
+        matches!(visit.load, Load::Rate { .. }) && matches!(visit.outcome, PointOutcome::Misses(_))
+    })
+}
+
+/// Returns true for a server that answered nothing: a smaller load would not change that.
+fn is_dead(measurement: &Measurement) -> bool {
+    let failed: u64 = measurement.requests.failed.values().sum();
+    let elsewhere: u64 = measurement.requests.failed_elsewhere.values().sum();
+    measurement.requests.completed == 0 && failed + elsewhere == measurement.requests.sent
+}
+
+/// Returns what is kept of the same course, or an empty one.
+fn begin(step: &MeasureCourse, place: Place<'_>) -> Result<(Sweep, Vec<Visit>)> {
+    let measure = &step.measure;
+    let new = Sweep {
+        server: measure
+            .server
+            .as_ref()
+            .map_or_else(|| measure.base_url.clone(), |server| server.name().to_owned()),
+        profile: measure.profile.clone(),
+        stack: measure.stack.clone(),
+        key: step.key.clone(),
+        limits: step.course.limits().map(describe_limits),
+        ..Sweep::default()
+    };
+    let path = Path::new(&step.partial);
+    if step.is_fresh || !path.exists() {
+        return Ok((new, Vec::new()));
+    }
+    let kept = read_partial_sweep(path)?;
+    let visits: Vec<Visit> = kept.points.iter().map_while(visit_of).collect();
+    // What is not of this version is measured again.
+    let points: Vec<SweptPoint> = kept.points.into_iter().take(visits.len()).collect();
+    let count = points.len();
+    if count > 0 {
+        place.events.note(format!(
+            "going on after {count} kept points of {}; --fresh measures all of them again",
+            step.partial
+        ));
+    }
+    Ok((Sweep { points, ..new }, visits))
+}
+
+/// Gives the sweep its name.
+fn finish(step: &MeasureCourse, mut sweep: Sweep) -> Result<Sweep> {
+    sweep.loads = sum_up(&sweep.points);
+    sweep.complete = step.course.limits().is_none() || sweep.found.is_some();
+    let name = step
+        .measure
+        .server
+        .as_ref()
+        .map_or("server", |server| server.name());
+    let dir = &step.measure.results_dir;
+    std::fs::create_dir_all(dir).at(Kind::Host, || format!("cannot make `{dir}`"))?;
+    let path = results::path_of(dir, name, "sweep");
+    sweep.saved_to = Some(path.to_string_lossy().into_owned());
+    results::save(&path, Sweep::SCHEMA, &sweep)?;
+    let partial = Path::new(&step.partial);
+    if sweep.complete {
+        files::remove_if_there(partial).at(Kind::Host, || format!("cannot remove `{}`", step.partial))?;
+    } else {
+        // The points without a decision at the end are measured again by the next start.
+        let decided = sweep
+            .points
+            .iter()
+            .rposition(|point| point.outcome != "undecided");
+        let mut kept = sweep.clone();
+        kept.points.truncate(decided.map_or(0, |last| last + 1));
+        results::save(partial, Sweep::SCHEMA, &kept)?;
+    }
+    Ok(sweep)
+}
+
+const fn unit_of(course: &Course) -> &'static str {
+    match course {
+        Course::Search(Search {
+            axis: Axis::Rate(_), ..
+        }) => "requests/s",
+        Course::Points(_) | Course::Search(_) => "requests in flight",
+    }
+}
+
+/// Returns the largest load that is known to come.
+fn largest_load(course: &Course, first: Stage) -> Load {
+    let streams = |load: &Load| load.most_in_flight().unwrap_or(u32::MAX);
+    match course {
+        Course::Points(points) => {
+            let loads = points.stages.iter().map(|stage| stage.load);
+            loads.max_by_key(streams).unwrap_or(first.load)
+        }
+        // A search may double its load several times.
+        Course::Search(_) => match first.load {
+            Load::Concurrency(count) => Load::Concurrency(count.saturating_mul(8)),
+            open @ Load::Rate { .. } => open,
+        },
+    }
+}
+
+fn show_point(course: &Course, number: usize, stage: Stage, place: Place<'_>) {
+    let of = course
+        .length()
+        .map_or_else(String::new, |length| format!(" of {length}"));
+    let text = format!("point {}{of}: {}", number + 1, stage.load.describe());
+    place.events.activity(&text, None);
+}
+
+/// Returns a point in a line.
+fn line_of(point: &SweptPoint) -> String {
+    let load = visit_of(point).map_or_else(|| point.kind.clone(), |visit| visit.load.describe());
+    let figures = point.figures.as_ref().map_or_else(
+        || "nothing was measured".to_owned(),
+        |figures| {
+            let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+            format!(
+                "{:.1} output tokens/s, TTFT {}, TPOT {} (medians)",
+                figures.output_throughput,
+                ms(figures.ttft_p50_ms),
+                ms(figures.tpot_p50_ms)
+            )
+        },
+    );
+    let outcome = match (&*point.outcome, &point.reason, point.trust) {
+        ("measured", _, Some(trust)) if trust > Trust::Unknown => format!(" [{}]", trust.word()),
+        ("measured", ..) => String::new(),
+        (outcome, Some(reason), _) => format!("; {outcome}: {reason}"),
+        (outcome, None, _) => format!("; {outcome}"),
+    };
+    format!("{load}: {figures}{outcome}")
+}

@@ -1,0 +1,163 @@
+//! A run on a thread of its own: its progress, and its stages one after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::sitting::{Place, Sitting};
+use crate::effects::blocking::blocking;
+use crate::effects::load::{Handover, NextStage, Ran, Watch, run_stages};
+use crate::effects::serve::witness::{self, Look};
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::measure::course::{Early, Limits};
+use crate::measure::{Load, Phase, Stage};
+
+/// Time between two looks at a run.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A run.
+pub(super) struct Run {
+    watch: Arc<Watch>,
+    results: UnboundedReceiver<Ran>,
+    next: Sender<Option<NextStage>>,
+    thread: JoinHandle<Result<()>>,
+    stage: Stage,
+    limits: Option<Limits>,
+}
+
+/// A stage that has ended.
+pub(super) struct Ended {
+    pub(super) ran: Ran,
+    /// The look at the beginning of measuring.
+    pub(super) before: Look,
+    /// The look at the end.
+    pub(super) after: Look,
+    /// The reason why it was ended before its extent.
+    pub(super) early: Option<String>,
+}
+
+impl Run {
+    /// Starts the first stage of a sitting.
+    pub(super) fn start(sitting: &Sitting<'_>) -> Self {
+        let watch = Arc::new(Watch::default());
+        let (ended, results) = unbounded_channel();
+        let (give, next) = std::sync::mpsc::channel();
+        let (job, requests) = (sitting.job.clone(), sitting.requests());
+        let (stage, limits) = (job.stage, job.limits);
+        let thread = tokio::spawn({
+            let watch = watch.clone();
+            async move { blocking(move || run_stages(&job, requests, &watch, &Handover { ended, next })).await }
+        });
+        Self {
+            watch,
+            results,
+            next: give,
+            thread,
+            stage,
+            limits,
+        }
+    }
+
+    /// Begins the next stage, which takes over what is in flight or drops it.
+    pub(super) fn begin(&mut self, next: NextStage) {
+        self.watch.begin_stage();
+        self.stage = next.stage;
+        // A run that is over has no more results, which the wait for them tells.
+        let _ = self.next.send(Some(next));
+    }
+
+    /// Waits for the end of the stage, shows its progress, and looks at the server when measuring begins.
+    ///
+    /// # Errors
+    /// Those of [`run_stages`].
+    pub(super) async fn stage(&mut self, sitting: &Sitting<'_>) -> Result<Ended> {
+        let Place { http, events, .. } = sitting.place;
+        let url = &sitting.step.base_url;
+        let (mut before, mut early) = (None, None);
+        events.activity("warm up", None);
+        let mut in_flight = Vec::new();
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                ran = self.results.recv() => {
+                    let Some(ran) = ran else {
+                        return Err(self.failure().await);
+                    };
+                    let after = witness::look_at(http, url).await;
+                    let before = before.unwrap_or_else(|| after.clone());
+                    return Ok(Ended { ran, before, after, early });
+                }
+                _ = ticks.tick() => {
+                    if self.watch.measuring_since().is_some() {
+                        if before.is_none() {
+                            before = Some(witness::look_at(http, url).await);
+                        }
+                        in_flight.push(f64::from(self.watch.in_flight.load(Ordering::Relaxed)));
+                        if early.is_none() {
+                            early = self.reason_to_end(&in_flight);
+                        }
+                    }
+                    show_progress(&self.watch, events);
+                }
+            }
+        }
+    }
+
+    /// Ends the stage if its outcome beside the limits is certain, and returns the reason.
+    fn reason_to_end(&self, in_flight: &[f64]) -> Option<String> {
+        let state = Early {
+            planned: self.stage.extent.requests,
+            least_s: self.stage.extent.least_s,
+            ended: self.watch.measured.load(Ordering::Relaxed),
+            missed: self.watch.missed.load(Ordering::Relaxed),
+            in_flight,
+            is_open: matches!(self.stage.load, Load::Rate { .. }),
+        };
+        let reason = state.reason(self.limits.as_ref()?)?;
+        self.watch.end_stage();
+        Some(reason)
+    }
+
+    async fn failure(&mut self) -> Error {
+        let failed = |cause: String| Error::new(Kind::Internal, "the client's thread failed").cause(cause);
+        match (&mut self.thread).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => failed("it ended without a result".to_owned()),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Run {
+    /// A run ends when nobody waits for it any more.
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}
+
+fn show_progress(watch: &Watch, events: &StepEvents<'_>) {
+    let (phase, thousandths) = watch.progress();
+    let what = match phase {
+        Phase::WarmUp => "warm up",
+        Phase::Measured => "measure",
+        Phase::Tail => "wait for the last answers",
+    };
+    let failed = watch.failed.load(Ordering::Relaxed);
+    let failures = if failed > 0 {
+        format!(", {failed} failed")
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "{what}: {} answers, {} in flight{failures}",
+        watch.completed.load(Ordering::Relaxed),
+        watch.in_flight.load(Ordering::Relaxed),
+    );
+    // Without a count, each change would be a line of a log.
+    events.activity(&text, Some((u64::from(thousandths) / 10, 100)));
+}

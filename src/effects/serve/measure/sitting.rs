@@ -1,0 +1,330 @@
+//! A sitting: everything that all loads of it share, and the result of each.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::effects::env::Env;
+use crate::effects::files;
+use crate::effects::http::Http;
+use crate::effects::load::{Job, Ran, Target, find_ceiling};
+use crate::effects::serve::gpu_watch::GpuWatch;
+use crate::effects::serve::results;
+use crate::effects::serve::runtime::Runtime;
+use crate::effects::serve::witness::{self, Look};
+use crate::error::{At, Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::measure::course::Limits;
+use crate::measure::{
+    Drawn, Evidence, Load, Moment, RandomPrompts, RequestSettings, RunDescription, Stage, describe_record,
+    summarize_gpus, summarize_run,
+};
+use crate::plan::MeasureLoad;
+use crate::report::{MeasuredServer, Measurement, Verdict};
+use crate::secret::Secret;
+use crate::sglang::api::unexpected;
+use crate::units;
+
+/// Size of the vocabulary of DeepSeek-V3 and R1 (`config.json`, `vocab_size`).
+const DEEPSEEK_VOCABULARY: u32 = 129_280;
+/// Longest wait for the list of models.
+const MODELS: std::time::Duration = std::time::Duration::from_secs(30);
+/// Sampling temperature: that of `sglang.bench_serving`.
+const TEMPERATURE: f64 = 0.0;
+
+/// The surroundings of a sitting.
+#[derive(Clone, Copy)]
+pub(in crate::effects) struct Place<'a> {
+    /// The environment.
+    pub(in crate::effects) env: &'a Env,
+    /// The client of everything that is not the load.
+    pub(in crate::effects) http: &'a Http,
+    /// The runtime of the server; `None` for one that is known by its URL only.
+    pub(in crate::effects) runtime: Option<&'a Runtime<'a>>,
+    /// The events of the step.
+    pub(in crate::effects) events: &'a StepEvents<'a>,
+}
+
+/// A sitting.
+pub(super) struct Sitting<'a> {
+    pub(super) step: &'a MeasureLoad,
+    pub(super) place: Place<'a>,
+    /// The run, with its first stage.
+    pub(super) job: Job,
+    vocabulary: u32,
+    ceiling: Option<f64>,
+    /// The server's own description at the beginning.
+    told: BTreeMap<String, String>,
+    gpus: Option<GpuWatch>,
+    /// The time of day before the first load, in seconds since the Unix epoch: the server was idle until then.
+    idle_until: u64,
+}
+
+impl<'a> Sitting<'a> {
+    /// Prepares everything that the loads share. `largest` is the largest of them, for the client's own limit.
+    ///
+    /// # Errors
+    /// [`Kind::Server`] when the server cannot be reached; [`Kind::Usage`] when the size of its vocabulary is not known.
+    pub(super) async fn open(
+        step: &'a MeasureLoad,
+        place: Place<'a>,
+        key: Option<Secret>,
+        stages: (Stage, Load),
+        limits: Option<Limits>,
+    ) -> Result<Self> {
+        let Place {
+            env,
+            http,
+            runtime,
+            events,
+        } = place;
+        std::fs::create_dir_all(&step.results_dir)
+            .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
+        events.activity("look at the server", None);
+        let model = match &step.model {
+            Some(model) => model.clone(),
+            None => first_model(http, &step.base_url, key.as_ref()).await?,
+        };
+        let vocabulary = find_vocabulary(step, runtime, &model).await?;
+        let (first, largest) = stages;
+        let job = Job {
+            target: Target::of_url(&step.base_url, key).await?,
+            settings: RequestSettings {
+                api: step.api,
+                model,
+                ignores_end: step.ignores_end,
+                temperature: TEMPERATURE,
+                keeps_text: false,
+            },
+            stage: first,
+            limits,
+            seed: step.seed.unwrap_or_else(new_seed),
+        };
+        // The GPUs of another host are not to be seen.
+        let gpus = runtime.and_then(|_| GpuWatch::start(env));
+        let mut sitting = Self {
+            step,
+            place,
+            job,
+            vocabulary,
+            ceiling: None,
+            told: BTreeMap::new(),
+            gpus,
+            idle_until: 0,
+        };
+        events.activity("find the client's own limit", None);
+        let at_most = Job {
+            stage: Stage {
+                load: largest,
+                ..first
+            },
+            ..sitting.job.clone()
+        };
+        sitting.ceiling = Box::pin(find_ceiling(&at_most, sitting.prompts(new_seed()))).await?;
+        sitting.told = witness::description_of(http, &step.base_url).await;
+        sitting.idle_until = files::unix_now();
+        Ok(sitting)
+    }
+
+    /// Returns the requests of the sitting, without end.
+    pub(super) fn requests(&self) -> Box<dyn Iterator<Item = Drawn> + Send> {
+        self.prompts(self.job.seed)
+    }
+
+    fn prompts(&self, seed: u64) -> Box<dyn Iterator<Item = Drawn> + Send> {
+        let slots = match self.job.stage.load {
+            Load::Concurrency(count) if self.job.stage.extent.warm_up => count,
+            Load::Concurrency(_) | Load::Rate { .. } => 0,
+        };
+        Box::new(RandomPrompts::new(
+            self.step.lengths,
+            self.vocabulary,
+            seed,
+            slots,
+        ))
+    }
+
+    /// Returns the name of the server in messages and files.
+    pub(super) fn name(&self) -> &str {
+        self.step.server.as_ref().map_or("server", |server| server.name())
+    }
+
+    /// Judges a stage, and keeps its result. `looks` are those at the beginning and the end of its measuring; `early` is the
+    /// reason why it was ended before its extent.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the result cannot be kept.
+    pub(super) async fn conclude(
+        &self,
+        ran: Ran,
+        (before, after): (&Look, &Look),
+        early: Option<Verdict>,
+    ) -> Result<Measurement> {
+        let Place { http, runtime, .. } = self.place;
+        let step = self.step;
+        let told_after = witness::description_of(http, &step.base_url).await;
+        let samples = self.gpus.as_ref().map(GpuWatch::samples).unwrap_or_default();
+        let measured_gpus = ran.window.and_then(|(from, to)| {
+            let at = |moment: Moment| ran.began_unix + moment.seconds();
+            #[expect(clippy::cast_precision_loss, reason = "a time of this century")]
+            let idle_until = self.idle_until as f64;
+            summarize_gpus(&samples, idle_until, (at(from), at(to)))
+        });
+        let evidence = Evidence {
+            load: ran.stage.load,
+            lengths: step.lengths,
+            extent: ran.stage.extent,
+            is_random: true,
+            ignores_end: step.ignores_end,
+            records: ran.records,
+            window: ran.window,
+            client: ran.client,
+            ceiling_tokens_per_s: self.ceiling,
+            gpus: measured_gpus,
+            cpu_pressure: witness::pressure_between(before, after),
+            server: witness::facts_between(runtime, (before, after), (&self.told, &told_after)).await,
+        };
+        let run = RunDescription {
+            began: units::utc(whole_seconds(ran.began_unix)),
+            ended: ran.ended,
+            server: self.server(),
+            api: step.api,
+            seed: self.job.seed,
+            data: "random".to_owned(),
+            vocabulary: Some(self.vocabulary),
+            temperature: TEMPERATURE,
+        };
+        let mut measurement = summarize_run(&evidence, run, early);
+        if let Some(path) = &step.records {
+            write_records(Path::new(path), &evidence)?;
+        }
+        let path = results::path_of(&step.results_dir, self.name(), "bench");
+        measurement.saved_to = Some(path.to_string_lossy().into_owned());
+        results::save(&path, Measurement::SCHEMA, &measurement)?;
+        Ok(measurement)
+    }
+
+    fn server(&self) -> MeasuredServer {
+        let step = self.step;
+        MeasuredServer {
+            name: step.server.as_ref().map(|server| server.name().to_owned()),
+            base_url: step.base_url.clone(),
+            model: self.job.settings.model.clone(),
+            profile: step.profile.clone(),
+            stack: step.stack.clone(),
+            sglang: self.told.get("version").cloned(),
+            arguments: self.told.clone(),
+            host: step.host.clone(),
+        }
+    }
+}
+
+/// Returns the name of the first model that the server lists.
+async fn first_model(http: &Http, base_url: &str, key: Option<&Secret>) -> Result<String> {
+    let url = format!("{base_url}/v1/models");
+    let (status, body) = http.get_json_with(&url, key, MODELS).await?;
+    let name = body["data"][0]["id"].as_str().filter(|_| status == 200);
+    name.map(str::to_owned)
+        .ok_or_else(|| unexpected("the list of models", status, &body).hint("name the model with --model"))
+}
+
+/// Returns the size of the model's vocabulary: the user's word, that of the model's files, or that of DeepSeek-R1.
+async fn find_vocabulary(step: &MeasureLoad, runtime: Option<&Runtime<'_>>, model: &str) -> Result<u32> {
+    if let Some(size) = step.vocabulary {
+        return Ok(size);
+    }
+    if let (Some(runtime), Some(folder)) = (runtime, &step.model_path)
+        && let Ok(text) = runtime.read_text(&format!("{folder}/config.json")).await
+        && let Some(size) = vocabulary_of(text.as_bytes())
+    {
+        return Ok(size);
+    }
+    if model.to_ascii_lowercase().contains("deepseek") {
+        return Ok(DEEPSEEK_VOCABULARY);
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("the size of the vocabulary of `{model}` is not known"),
+    )
+    .cause("prompts are made of random token ids, and an id beyond it fails")
+    .hint("pass --vocabulary N: `vocab_size` in the model's config.json"))
+}
+
+fn vocabulary_of(config: &[u8]) -> Option<u32> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let size = config["vocab_size"]
+        .as_u64()
+        .or_else(|| config["text_config"]["vocab_size"].as_u64())?;
+    u32::try_from(size).ok().filter(|size| *size > 0)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast of a float saturates"
+)]
+const fn whole_seconds(unix: f64) -> u64 {
+    unix as u64
+}
+
+/// Returns a seed that no run had before.
+fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The keys of a hash map are random in each process, and each map has its own.
+    let seed = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    // JavaScript, and most readers of JSON, hold integers exactly up to 2^53.
+    seed >> 12
+}
+
+fn write_records(path: &Path, evidence: &Evidence) -> Result<()> {
+    let mut text = String::new();
+    for record in &evidence.records {
+        text.push_str(&describe_record(record).to_string());
+        text.push('\n');
+    }
+    files::write_atomic(path, text.as_bytes())
+}
+
+/// Returns the error for a run without one measured answer.
+pub(super) fn nothing_measured(measurement: &Measurement, name: &str) -> Error {
+    let path = Path::new(measurement.saved_to.as_deref().unwrap_or_default());
+    let text = measurement
+        .verdicts
+        .first()
+        .map_or_else(String::new, |verdict| verdict.text.clone());
+    let mut error = Error::new(Kind::Untrusted, format!("nothing was measured of {name}")).cause(text);
+    for (kind, example) in &measurement.requests.examples {
+        error = error.cause(format!("{kind}: {example}"));
+    }
+    if measurement.server.name.is_some() {
+        error = error.hint(format!("dsr1 logs {name}"));
+    }
+    error.hint(format!("the whole result is in {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vocabulary_is_read_or_unknown() {
+        assert_eq!(vocabulary_of(br#"{"vocab_size": 129280}"#), Some(129_280));
+        assert_eq!(vocabulary_of(br#"{"text_config": {"vocab_size": 7}}"#), Some(7));
+        for text in [
+            &b"{}"[..],
+            b"[",
+            br#"{"vocab_size": -1}"#,
+            br#"{"vocab_size": 0}"#,
+        ] {
+            assert_eq!(vocabulary_of(text), None);
+        }
+    }
+
+    #[test]
+    fn seeds_differ_and_are_exact_in_json() {
+        let (one, other) = (new_seed(), new_seed());
+        assert_ne!(one, other);
+        assert!(one < 1 << 53);
+    }
+}
