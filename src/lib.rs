@@ -30,6 +30,7 @@
 //! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet | a form: a file, and its line in `FORMS` |
 //! | [`effects`] | all input and output, a folder for each part of it (its own head lists them): Docker, processes, the hub, a pull, a start; `execute` has an arm for each step | how a step is done |
 //! | [`measure`] | pure: a measurement: its load, the record of each request, figures, definitions of other tools, verdicts | a cause of wrong figures: a judge in `measure/verdicts`; a tool: `definitions` |
+//! | [`evaluate`] | pure: an evaluation of accuracy: files of questions, prompts, the result in an answer, counts, published accuracies | an evaluation: its row in `task`, its format in `data`, its rule in `extract` |
 //! | [`facts`] | what planning may know, as data | a new fact |
 //! | [`event`], [`report`] | what happens, and the results, as data | a new figure or statistic: its field in `report` |
 //! | [`ui`] | the only module that prints | how something looks |
@@ -61,6 +62,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod effects;
 pub mod error;
+pub mod evaluate;
 pub mod event;
 pub mod facts;
 pub mod measure;

@@ -1,8 +1,8 @@
-//! Arguments of measurements: the server, the load, and `eval`.
+//! Arguments of measurements: the server and the load.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::cli::shared::{WhichArgs, choice, number};
 use crate::measure::{Api, Arrivals};
@@ -77,55 +77,8 @@ pub struct TrafficArgs {
     pub no_warm_up: bool,
 }
 
-/// Arguments of `eval`.
-#[derive(Debug, Clone, Args)]
-pub struct EvalArgs {
-    /// The evaluation.
-    #[command(subcommand)]
-    pub what: Eval,
-}
-
-/// Evaluations.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Eval {
-    /// Grade-school mathematics, few-shot, with SGLang's own script.
-    Gsm8k(Gsm8kArgs),
-}
-
-/// Arguments of `eval gsm8k`.
-#[derive(Debug, Clone, Args)]
-pub struct Gsm8kArgs {
-    /// The server.
-    #[command(flatten)]
-    pub which: WhichArgs,
-    /// The questions: path or URL of GSM8K's test.jsonl.
-    #[arg(long, value_name = "PATH|URL")]
-    pub data: String,
-    /// SHA-256 of the questions; required for a URL.
-    #[arg(long, value_name = "HEX")]
-    pub sha256: Option<String>,
-    /// Worked examples in front of each question.
-    #[arg(long, default_value_t = 8, value_parser = number::<u32>(0..), value_name = "N")]
-    pub num_shots: u32,
-    /// Questions asked.
-    #[arg(long, default_value_t = 1316, value_parser = number::<u32>(1..), value_name = "N")]
-    pub num_questions: u32,
-    /// Requests in flight.
-    #[arg(long, default_value_t = 1316, value_parser = number::<u32>(1..), value_name = "N")]
-    pub parallel: u32,
-    /// Longest answer in tokens.
-    #[arg(long, default_value_t = 512, value_parser = number::<u32>(1..), value_name = "N")]
-    pub max_new_tokens: u32,
-    /// Exit with 8 when the accuracy is below this share, such as 0.94.
-    #[arg(long, value_name = "SHARE")]
-    pub min_accuracy: Option<f64>,
-    /// Print the plan and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 /// Reads a share of 0 to 1.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     if (0.0..=1.0).contains(&share) {
         Ok(share)

@@ -6,6 +6,7 @@
 mod bench;
 mod course;
 mod docs;
+mod evaluate;
 mod expose;
 mod image;
 mod measure;
@@ -22,11 +23,12 @@ use clap::{Parser, Subcommand};
 pub use bench::{BenchArgs, BenchPart, BenchReportArgs};
 pub use course::{Counts, Rates, SearchedBy, SloArgs, SweepArgs};
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
+pub use evaluate::{AimeArgs, Eval, EvalArgs, EvaluationArgs, Gsm8kArgs, TaskArgs};
 pub use expose::ExposeArgs;
 pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
-pub use measure::{Eval, EvalArgs, Gsm8kArgs, SubjectArgs, TrafficArgs};
+pub use measure::{SubjectArgs, TrafficArgs};
 pub use monitoring::MonitoringArgs;
 pub use output::{Format, Output, Progress};
 pub use profiles::{
@@ -43,6 +45,7 @@ pub use shared::{HubArgs, PlanArgs, PortChoice, ProfileArgs, Runtime, RuntimeArg
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 
 use self::bench::BENCH;
+use self::evaluate::EVAL;
 use self::expose::EXPOSE;
 use self::image::CLEAN;
 use self::weights::{MIRROR, PULL, WEIGHTS};
@@ -249,6 +252,10 @@ pub enum Command {
     #[command(alias = "benchmark", after_help = BENCH)]
     Bench(BenchArgs),
     /// Measure the accuracy of a running server.
+    ///
+    /// The questions are in a file that you bring, in its public format. An evaluation that was interrupted is resumed by the same
+    /// command. Exits with 8 below --min-accuracy or beside --expect-tokens, and with 9 if questions have no answer.
+    #[command(after_help = EVAL)]
     Eval(EvalArgs),
     /// List, show, compare, check, migrate and create profiles; find one for a load.
     Profiles(ProfilesArgs),

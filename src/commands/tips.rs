@@ -17,7 +17,7 @@ use crate::sglang::flags::{History, Parser, history};
 use crate::ui;
 
 /// A word that is no command here, and the answer.
-const COMMANDS: [(&[&str], &str); 27] = [
+const COMMANDS: [(&[&str], &str); 30] = [
     (
         &["rm", "kill", "delete", "remove"],
         "dsr1 stop NAME stops a server and removes its container; dsr1 weights rm removes weights",
@@ -96,6 +96,9 @@ const COMMANDS: [(&[&str], &str); 27] = [
     ),
     (&["wait"], "dsr1 serve waits until the server is READY"),
     (&["evaluate", "accuracy", "gsm8k"], "dsr1 eval gsm8k --data FILE"),
+    (&["aime"], "dsr1 eval aime --data FILE"),
+    (&["math500", "math-500"], "dsr1 eval math500 --data FILE"),
+    (&["gpqa"], "dsr1 eval gpqa --data FILE"),
 ];
 
 /// An argument that a command does not have, and the answer. An empty list of commands means every command.

@@ -27,6 +27,10 @@ use crate::plan::{PREFLIGHTS, PROOFS};
 
 /// Extension of a venv or folder that is being removed; an installation removes it too.
 const REMOVED: &str = "unfinished";
+/// Ends of the names of files of answers: of whole evaluations, and of those that can be resumed.
+const ENDS: [&str; 2] = [".answers.jsonl", ".partial.jsonl"];
+/// Parts of the names of results: the measurement or the evaluation.
+const MEASURED: [&str; 6] = ["-bench-", "-gsm8k-", "-aime-", "-math500-", "-gpqa-", "-mlperf-"];
 
 /// The things that dsr1 made on the disk.
 #[derive(Debug, Default)]
@@ -444,9 +448,9 @@ fn records(env: &Env, found: &mut Belongings) {
     }
     for (path, meta) in entries(&state.join("results"), found) {
         let name = name_of(&path);
-        let is_ours = name.starts_with("dsr1-")
-            && name.strip_suffix(".json").is_some()
-            && (name.contains("-bench-") || name.contains("-gsm8k-"));
+        let is_result = is_json(&path) || ENDS.iter().any(|end| name.ends_with(end));
+        let is_ours =
+            name.starts_with("dsr1-") && is_result && MEASURED.iter().any(|part| name.contains(part));
         if meta.is_file() && is_ours {
             let used = Use::Measurement(age_s(&path, now));
             found.add(ItemKind::Result, &path, meta.len(), used);
@@ -797,9 +801,17 @@ mod tests {
         assert_eq!(items(&env, &Use::None), []);
         write(&state.join("servers/dsr1-a.log"), 1);
         write(&state.join("servers/dsr1-a.tmp/x"), 1);
-        write(&state.join("results/dsr1-a-bench-20261129T120000Z.json"), 1);
+        let results = [
+            "dsr1-a-bench-20261129T120000Z.json",
+            "dsr1-a-gpqa-20261129T120000Z.answers.jsonl",
+            "dsr1-a-mlperf-0123456789ab.partial.jsonl",
+        ];
+        for name in results {
+            write(&state.join("results").join(name), 1);
+        }
         let kinds: Vec<ItemKind> = items(&env, &Use::None).iter().map(|item| item.kind).collect();
-        assert_eq!(kinds, [ItemKind::Log, ItemKind::Temporary, ItemKind::Result]);
+        let expected = [ItemKind::Log, ItemKind::Temporary];
+        assert_eq!(kinds, [&expected[..], &[ItemKind::Result; 3]].concat());
     }
 
     #[tokio::test]

@@ -19,13 +19,13 @@ use crate::effects::listener;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::runtime::Runtime;
-use crate::effects::serve::{engine_client, health, history, keep, measure, record, start, verify};
+use crate::effects::serve::{engine_client, evaluate, health, history, keep, measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
-    CheckEnvironment, CreateVenv, LABEL_STACK, MeasureCourse, MeasureLoad, Plan, PullSnapshot, ServeMirror,
-    Server, StartContainer, StartProcess, Step,
+    CheckEnvironment, CreateVenv, EvaluateModel, LABEL_STACK, MeasureCourse, MeasureLoad, Plan, PullSnapshot,
+    ServeMirror, Server, StartContainer, StartProcess, Step,
 };
 use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
 use crate::secret::Secret;
@@ -464,6 +464,7 @@ impl Effects {
                 let work = Measured::Course(step);
                 Box::pin(self.measure(work, events)).await
             }
+            Step::EvaluateModel(step) => Box::pin(self.evaluate(step, events)).await,
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 let work = Box::pin(engine_client::benchmark(step, &runtime, events));
@@ -489,6 +490,21 @@ impl Effects {
                 })
             }
         }
+    }
+
+    /// Evaluates a server, and ends early if it hangs or ends.
+    async fn evaluate(&self, step: &EvaluateModel, events: &StepEvents<'_>) -> Result<Outcome> {
+        let Some(server) = &step.server else {
+            let key = env::variable(env::SERVER_KEY).map(|key| Secret::new(&key));
+            let work = evaluate::evaluate_model(step, &self.http, key, events);
+            return Ok(Outcome::AccuracyMeasured(Box::new(Box::pin(work).await?)));
+        };
+        let runtime = self.runtime(server).await?;
+        let work = Box::pin(evaluate::evaluate_model(step, &self.http, None, events));
+        let during = "the evaluation";
+        let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
+        start::still_alive(&runtime, during).await?;
+        Ok(Outcome::AccuracyMeasured(Box::new(result?)))
     }
 
     /// Measures a server, and ends early if it hangs or ends.
@@ -613,6 +629,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             ),
             false,
         ),
+        Outcome::AccuracyMeasured(result) => (accuracy_of(result), false),
         Outcome::Evaluated(gsm8k) => (
             format!(
                 "accuracy {:.3} over {} questions",
@@ -628,6 +645,19 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             };
             (format!("stopped{how}"), false)
         }
+    }
+}
+
+/// Returns an evaluation in one line.
+fn accuracy_of(result: &report::Evaluation) -> String {
+    let incomplete = if result.is_complete { "" } else { ", incomplete" };
+    let answers = result.counts.answered();
+    match result.accuracy {
+        Some(accuracy) => format!("accuracy {accuracy:.3} over {answers} answers{incomplete}"),
+        None => format!(
+            "{:.1} tokens in the mean of {answers} answers{incomplete}",
+            result.tokens.mean
+        ),
     }
 }
 

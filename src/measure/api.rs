@@ -71,6 +71,10 @@ pub struct RequestSettings {
     pub ignores_end: bool,
     /// Sampling temperature.
     pub temperature: f64,
+    /// Share of the probability that is sampled from; `None` for the server's own.
+    pub top_p: Option<f64>,
+    /// Texts at which an answer ends.
+    pub stop: Vec<String>,
     /// True to keep the text of the answers. A measurement has no use for it.
     pub keeps_text: bool,
 }
@@ -89,6 +93,7 @@ impl RequestSettings {
                     },
                     "stream": true,
                 });
+                self.add_sampling(&mut value["sampling_params"]);
                 match prompt {
                     Prompt::Ids(ids) => value["input_ids"] = json!(ids),
                     Prompt::Text(text) => value["text"] = json!(text),
@@ -117,8 +122,18 @@ impl RequestSettings {
         value.to_string().into_bytes()
     }
 
+    /// Adds the settings of sampling that are not left to the server.
+    fn add_sampling(&self, value: &mut serde_json::Value) {
+        if let Some(top_p) = self.top_p {
+            value["top_p"] = json!(top_p);
+        }
+        if !self.stop.is_empty() {
+            value["stop"] = json!(self.stop);
+        }
+    }
+
     fn openai_body(&self, max_tokens: u32) -> serde_json::Value {
-        json!({
+        let mut value = json!({
             "model": self.model,
             "max_tokens": max_tokens,
             "temperature": self.temperature,
@@ -126,7 +141,9 @@ impl RequestSettings {
             "stream": true,
             // SGLang 0.5.5 and later and vLLM then count the tokens in each chunk.
             "stream_options": { "include_usage": true, "continuous_usage_stats": true },
-        })
+        });
+        self.add_sampling(&mut value);
+        value
     }
 }
 
@@ -141,6 +158,8 @@ mod tests {
             model: "m".to_owned(),
             ignores_end: true,
             temperature: 0.0,
+            top_p: None,
+            stop: Vec::new(),
             keeps_text: false,
         };
         let text = |api, prompt: &Prompt| String::from_utf8(settings(api).body(prompt, 7)).unwrap();
@@ -156,6 +175,30 @@ mod tests {
             ]
             .join("\n")
         );
+    }
+
+    #[test]
+    fn sampling_is_in_the_body_only_if_it_is_set() {
+        for (api, place) in [
+            (Api::Generate, "/sampling_params"),
+            (Api::Completions, ""),
+            (Api::Chat, ""),
+        ] {
+            let settings = RequestSettings {
+                api,
+                model: "m".to_owned(),
+                ignores_end: false,
+                temperature: 0.6,
+                top_p: Some(0.95),
+                stop: vec!["Question".to_owned()],
+                keeps_text: true,
+            };
+            let body = settings.body(&Prompt::Text("q".to_owned()), 7);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let sampling = body.pointer(place).unwrap();
+            assert_eq!(sampling["top_p"], 0.95, "{body}");
+            assert_eq!(sampling["stop"], json!(["Question"]), "{body}");
+        }
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub struct BenchRequest {
     pub bench: Bench,
 }
 
-/// The request of `dsr1 eval gsm8k`, for a running server.
+/// The place of a client of the engine's own, beside a running server.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gsm8kRequest {
+pub struct EngineClient {
     /// The server.
     pub server: Server,
     /// Python of its runtime.
@@ -39,6 +39,13 @@ pub struct Gsm8kRequest {
     pub port: u16,
     /// Environment of the client.
     pub env: BTreeMap<String, String>,
+}
+
+/// The request of `dsr1 eval gsm8k --engine-client`, for a running server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gsm8kRequest {
+    /// The place of the script.
+    pub client: EngineClient,
     /// Path or URL of the questions.
     pub data: String,
     /// Expected SHA-256 of the data, lower-case hex.
@@ -110,38 +117,55 @@ pub(super) fn engine_client(request: &BenchRequest, facts: &Facts) -> RunBenchma
     }
 }
 
-/// Plans a GSM8K evaluation.
+/// Plans a GSM8K evaluation by the engine's own script.
 ///
 /// # Errors
 /// [`Kind::Usage`] for a URL without a hash, or a hash that is not 64 hex digits.
 pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
-    let is_url = request.data.starts_with("http://") || request.data.starts_with("https://");
-    let hash_fits = |hash: &String| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit());
-    match &request.sha256 {
-        Some(hash) if !hash_fits(hash) => {
-            return Err(Error::new(Kind::Usage, "--sha256 needs 64 hex digits"));
-        }
-        None if is_url => {
-            return Err(Error::new(Kind::Usage, "data from a URL needs --sha256")
-                .cause("scores are comparable only if the questions are known to be the same")
-                .hint("download the file once, read it, and pass the output of `sha256sum`"));
-        }
-        _ => {}
+    check_data(&request.data, request.sha256.as_deref())?;
+    let script = gsm8k_script(request, facts);
+    Ok(Plan::new("eval gsm8k", vec![Step::RunGsm8k(script)]))
+}
+
+/// Checks that the questions of an evaluation are certain.
+///
+/// # Errors
+/// [`Kind::Usage`] for a URL without a hash, or a hash that is not 64 hex digits.
+pub(super) fn check_data(data: &str, sha256: Option<&str>) -> Result<()> {
+    let is_url = data.starts_with("http://") || data.starts_with("https://");
+    let hash_fits = |hash: &str| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit());
+    match sha256 {
+        Some(hash) if !hash_fits(hash) => Err(Error::new(Kind::Usage, "--sha256 needs 64 hex digits")),
+        None if is_url => Err(Error::new(Kind::Usage, "data from a URL needs --sha256")
+            .cause("scores are comparable only if the questions are known to be the same")
+            .hint("download the file once, read it, and pass the output of `sha256sum`")),
+        _ => Ok(()),
     }
-    let host = if request.stack.gsm8k_host_scheme {
+}
+
+/// Returns the run of the engine's own script.
+pub(super) fn gsm8k_script(request: &Gsm8kRequest, facts: &Facts) -> RunGsm8k {
+    let EngineClient {
+        server,
+        python,
+        stack,
+        port,
+        env,
+    } = &request.client;
+    let host = if stack.gsm8k_host_scheme {
         "http://127.0.0.1"
     } else {
         "127.0.0.1"
     };
-    let mut argv = vec![request.python.clone()];
-    argv.extend(request.stack.gsm8k.iter().cloned());
+    let mut argv = vec![python.clone()];
+    argv.extend(stack.gsm8k.iter().cloned());
     let pairs = [
         ("--num-shots", request.shots.to_string()),
         ("--num-questions", request.questions.to_string()),
         ("--parallel", request.parallel.to_string()),
         ("--max-new-tokens", request.max_new_tokens.to_string()),
         ("--host", host.to_owned()),
-        ("--port", request.port.to_string()),
+        ("--port", port.to_string()),
     ];
     argv.extend(
         pairs
@@ -149,20 +173,17 @@ pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
             .flat_map(|(flag, value)| [flag.to_owned(), value]),
     );
     argv.push("--data-path".to_owned());
-    Ok(Plan::new(
-        "eval gsm8k",
-        vec![Step::RunGsm8k(RunGsm8k {
-            server: request.server.clone(),
-            base_url: base_url(request.port),
-            argv,
-            env: request.env.clone(),
-            data: request.data.clone(),
-            sha256: request.sha256.as_ref().map(|hash| hash.to_ascii_lowercase()),
-            questions: request.questions,
-            min_accuracy: request.min_accuracy,
-            results_dir: results_dir(facts),
-        })],
-    ))
+    RunGsm8k {
+        server: server.clone(),
+        base_url: base_url(*port),
+        argv,
+        env: env.clone(),
+        data: request.data.clone(),
+        sha256: request.sha256.as_ref().map(|hash| hash.to_ascii_lowercase()),
+        questions: request.questions,
+        min_accuracy: request.min_accuracy,
+        results_dir: results_dir(facts),
+    }
 }
 
 /// Returns the folder of all results.

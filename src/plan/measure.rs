@@ -167,7 +167,7 @@ fn load_step(request: &MeasureRequest, facts: &Facts) -> MeasureLoad {
             profile,
             origin,
         } => {
-            step.host = host_of_server(client, facts);
+            step.host = host_of_server(&client.server, &client.stack, &client.model, facts);
             step.host.extend(origin.clone());
             step.server = Some(client.server.clone());
             step.base_url = base_url(client.port);

@@ -4,22 +4,27 @@ use std::collections::BTreeMap;
 
 use crate::facts::{Facts, Gpu};
 use crate::measure::compare::commit_of_path;
-use crate::plan::{BenchRequest, Server};
-use crate::profile::Accelerator;
+use crate::plan::Server;
+use crate::profile::{Accelerator, Stack};
 use crate::units::Bytes;
 
-/// Returns the facts about the host of a server: a server of a daemon on another host has none of these.
-pub(super) fn host_of_server(client: &BenchRequest, facts: &Facts) -> BTreeMap<String, String> {
+/// Returns the facts about the host of a server and its model: a server of a daemon on another host has none of the former.
+pub(super) fn host_of_server(
+    server: &Server,
+    stack: &Stack,
+    model: &str,
+    facts: &Facts,
+) -> BTreeMap<String, String> {
     let mut told = BTreeMap::new();
-    if let Some(commit) = commit_of_path(&client.model) {
+    if let Some(commit) = commit_of_path(model) {
         told.insert("weights".to_owned(), commit.to_owned());
     }
-    if matches!(client.server, Server::Docker { .. }) && facts.docker.is_remote() {
+    if matches!(server, Server::Docker { .. }) && facts.docker.is_remote() {
         return told;
     }
     told.extend(system(facts));
     let host = &facts.host;
-    if client.stack.accelerator == Accelerator::Cpu {
+    if stack.accelerator == Accelerator::Cpu {
         told.insert(
             "gpus".to_owned(),
             "none: the engine runs on the processor".to_owned(),
@@ -32,7 +37,7 @@ pub(super) fn host_of_server(client: &BenchRequest, facts: &Facts) -> BTreeMap<S
     if let Some(driver) = &host.driver {
         told.insert("driver".to_owned(), driver.clone());
     }
-    if let (Server::Process { .. }, Some(environment)) = (&client.server, &host.environment) {
+    if let (Server::Process { .. }, Some(environment)) = (server, &host.environment) {
         told.insert("environment".to_owned(), environment.sha256.clone());
     }
     told
@@ -105,15 +110,9 @@ mod tests {
         let catalog = Catalog::load(None).unwrap();
         let selection = catalog.resolve("h200-fp8-high-throughput", None).unwrap();
         let commit = "4236a6af538feda4548eca9ab308586007567f52";
-        let client = |server: Server| BenchRequest {
-            server,
-            python: "python3".to_owned(),
-            stack: selection.stack.clone(),
-            port: 30000,
-            model: format!("/models/models--a--b/snapshots/{commit}"),
-            env: BTreeMap::new(),
-            bench: selection.profile.bench.clone(),
-        };
+        let model = format!("/models/models--a--b/snapshots/{commit}");
+        let told_of =
+            |server: &Server, facts: &Facts| host_of_server(server, &selection.stack, &model, facts);
         let docker = Server::Docker {
             name: "dsr1-a".to_owned(),
         };
@@ -121,7 +120,7 @@ mod tests {
         facts.host.gpus = Some(vec![gpu("NVIDIA H200"), gpu("NVIDIA H200")]);
         facts.host.driver = Some("575.57.08".to_owned());
         facts.host.memory_bytes = Some(2 << 40);
-        let told = host_of_server(&client(docker.clone()), &facts);
+        let told = told_of(&docker, &facts);
         let told: Vec<(&str, &str)> = told.iter().map(|(key, value)| (&**key, &**value)).collect();
         assert_eq!(
             told,
@@ -133,13 +132,13 @@ mod tests {
             ]
         );
         facts.docker.endpoint = Some("tcp://10.0.0.7:2375".to_owned());
-        let told = host_of_server(&client(docker), &facts);
+        let told = told_of(&docker, &facts);
         assert_eq!(told.into_keys().collect::<Vec<_>>(), ["weights"]);
         let process = Server::Process {
             name: "dsr1-a".to_owned(),
             log: "/x".to_owned(),
         };
-        assert!(host_of_server(&client(process), &facts).contains_key("driver"));
+        assert!(told_of(&process, &facts).contains_key("driver"));
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! | `prove` | the question to the installed engine, what it makes of the arguments |
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `folder` | weights in a folder of this host, in place of a pull |
-//! | `eval` | runs of the engine's own clients |
+//! | `eval`, `evaluate` | runs of the engine's own clients; evaluations by dsr1's own client |
 //! | `measure`, `measured_host` | measurements by dsr1's own client; the facts about a host that they carry |
 //! | `gpus` | the GPUs that a user chooses for a server |
 //! | `digest` | the digest of what decides an image, a venv or a server |
@@ -37,6 +37,7 @@ mod dockerfile;
 mod done;
 mod environment;
 mod eval;
+mod evaluate;
 mod folder;
 mod for_host;
 mod gpus;
@@ -64,7 +65,8 @@ pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use done::done;
 pub use environment::{FOUND, PREFLIGHTS, found_stack};
-pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
+pub use eval::{BenchRequest, EngineClient, Gsm8kRequest, bench, gsm8k};
+pub use evaluate::{EvaluatedEndpoint, EvaluationRequest, evaluate};
 pub use for_host::{Wishes, profile_for_host};
 pub use gpus::{GpuChoice, ORDER, VISIBLE, choose_gpus, joined};
 pub use image::{
@@ -96,8 +98,8 @@ pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve
 pub use shown::without_secrets;
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S, EngineSource,
-    MeasureCourse, MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark,
-    RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Strictness,
-    Threshold, Ulimit, VerifyAnswers, WriteModel,
+    EvaluateModel, MeasureCourse, MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot,
+    RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer,
+    Strictness, Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

@@ -25,6 +25,11 @@ pub fn without_secrets(plan: &Plan) -> Plan {
                     hide_values(&mut client.env);
                 }
             }
+            Step::EvaluateModel(step) => {
+                if let Some(script) = &mut step.by_engine {
+                    hide_values(&mut script.env);
+                }
+            }
             Step::RunBenchmark(step) => hide_values(&mut step.env),
             Step::RunGsm8k(step) => hide_values(&mut step.env),
             Step::CheckEnvironment(step) => hide_values(&mut step.variables),

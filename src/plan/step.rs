@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::doctor::Blocker;
+use crate::evaluate::AnswerSettings;
 use crate::facts::{MeasuredStart, WeightFile};
 use crate::measure::course::Course;
 use crate::measure::{Api, Extent, Lengths, Load};
@@ -121,6 +122,8 @@ pub enum Step {
     MeasureCourse(Box<MeasureCourse>),
     /// Runs the stack's benchmark client.
     RunBenchmark(RunBenchmark),
+    /// Asks the server the questions of an evaluation with dsr1's own client.
+    EvaluateModel(Box<EvaluateModel>),
     /// Runs the stack's GSM8K evaluation.
     RunGsm8k(RunGsm8k),
     /// Stops the engine and removes its container.
@@ -148,6 +151,7 @@ impl Step {
             Self::MeasureLoad(step) => format!("measure {}", step.base_url),
             Self::MeasureCourse(step) => format!("measure {} at several loads", step.measure.base_url),
             Self::RunBenchmark(_) => "benchmark".to_owned(),
+            Self::EvaluateModel(step) => format!("evaluate {}", step.settings.task.name()),
             Self::RunGsm8k(_) => "evaluate gsm8k".to_owned(),
             Self::StopServer(step) => format!("stop {}", step.server.name()),
         }
@@ -632,6 +636,55 @@ pub struct RunGsm8k {
     pub min_accuracy: Option<Threshold>,
     /// Directory on this host for the data and the result.
     pub results_dir: String,
+}
+
+/// Asks the server the questions of an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluateModel {
+    /// The server; `None` for one that is known by its URL only.
+    pub server: Option<Server>,
+    /// Its base URL.
+    pub base_url: String,
+    /// The model's name in requests; `None` for the first one that the server lists.
+    pub model: Option<String>,
+    /// Profile of the server.
+    pub profile: Option<String>,
+    /// Stack of the server.
+    pub stack: Option<String>,
+    /// Facts about the host and the start of the server, for the result.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host: BTreeMap<String, String>,
+    /// The settings that decide an answer.
+    pub settings: AnswerSettings,
+    /// The year of a competition, if the user says it.
+    pub year: Option<u32>,
+    /// Path or URL of the questions.
+    pub data: String,
+    /// Expected SHA-256 of the data; required for a URL.
+    pub sha256: Option<String>,
+    /// Number of questions, from the first one; `None` for all.
+    pub questions: Option<u32>,
+    /// Answers to each question.
+    pub samples: u32,
+    /// Requests in flight.
+    pub parallel: u32,
+    /// Most seconds in which nothing arrives for a request.
+    pub stall_s: u32,
+    /// Minimum accuracy to pass.
+    pub min_accuracy: Option<Threshold>,
+    /// Expected mean tokens of an answer, with its reasoning.
+    pub expect_tokens: Option<f64>,
+    /// Half the width of the band around them, in percent of them.
+    pub length_tolerance: f64,
+    /// True to ask all questions, although answers of an earlier start are kept.
+    pub fresh: bool,
+    /// Most wrong answers in the result.
+    pub show_wrong: u32,
+    /// Directory on this host for the answers and the result.
+    pub results_dir: String,
+    /// The same questions by the engine's own script, for a script that runs without dsr1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_engine: Option<RunGsm8k>,
 }
 
 /// A share in ten-thousandths, so that plans compare exactly.

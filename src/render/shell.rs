@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::doctor::Blocker;
+use crate::evaluate::Task;
 use crate::measure::Load;
 use crate::measure::course::Course;
 use crate::plan::{
     AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
-    CheckSnapshot, CreateVenv, MeasureCourse, MeasureLoad, Mount, Plan, ProveArguments, PullSnapshot,
-    RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer, StartProcess, Step,
-    StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
+    CheckSnapshot, CreateVenv, EvaluateModel, MeasureCourse, MeasureLoad, Mount, Plan, ProveArguments,
+    PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer, StartProcess,
+    Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
 };
 use crate::quote::{is_hidden, shell_word};
 
@@ -95,6 +96,7 @@ fn step(step: &Step) -> String {
         Step::VerifyAnswers(step) => verify(step),
         Step::MeasureLoad(step) => load(step),
         Step::MeasureCourse(step) => several_loads(step),
+        Step::EvaluateModel(step) => evaluation(step),
         Step::RunBenchmark(step) => benchmark(step),
         Step::RunGsm8k(step) => gsm8k(step),
         Step::StopServer(step) => stop(step),
@@ -728,6 +730,76 @@ fn benchmark(step: &RunBenchmark) -> String {
         script.push_str(&command(&[vec!["docker", "cp", &from, results_dir]]));
     }
     script
+}
+
+/// Returns the engine's own script with the same questions, if it has them; otherwise dsr1 with all that the step says.
+fn evaluation(step: &EvaluateModel) -> String {
+    let EvaluateModel {
+        server,
+        base_url,
+        model,
+        profile: _, // those of the server and the host are for the result
+        stack: _,
+        host: _,
+        settings,
+        year,
+        data,
+        sha256,
+        questions,
+        samples,
+        parallel,
+        stall_s,
+        min_accuracy,
+        expect_tokens,
+        length_tolerance,
+        fresh,
+        show_wrong,
+        results_dir: _, // dsr1's own
+        by_engine,
+    } = step;
+    if let Some(script) = by_engine {
+        return gsm8k(script);
+    }
+    let mut words = words(&["dsr1", "eval", settings.task.name()]);
+    match server {
+        Some(server) => words.push(server.name().to_owned()),
+        None => words.extend(["--url".to_owned(), base_url.clone()]),
+    }
+    let text = |value: &dyn ToString| Some(value.to_string());
+    let is_shown = settings.task == Task::Gsm8k;
+    let pairs = [
+        ("--model", model.clone()),
+        ("--data", Some(data.clone())),
+        ("--sha256", sha256.clone()),
+        ("--year", year.map(|year| year.to_string())),
+        ("--api", text(&settings.api.name())),
+        ("--num-shots", text(&settings.shots).filter(|_| is_shown)),
+        ("--num-questions", questions.map(|count| count.to_string())),
+        ("--samples", text(samples)),
+        ("--parallel", text(parallel)),
+        ("--max-new-tokens", text(&settings.max_tokens)),
+        ("--temperature", text(&settings.temperature)),
+        ("--top-p", text(&settings.top_p)),
+        ("--seed", text(&settings.seed)),
+        ("--timeout", text(stall_s)),
+        (
+            "--min-accuracy",
+            min_accuracy.map(|least| least.share().to_string()),
+        ),
+        ("--expect-tokens", expect_tokens.map(|count| count.to_string())),
+        (
+            "--length-tolerance",
+            expect_tokens.map(|_| length_tolerance.to_string()),
+        ),
+        ("--show-wrong", text(show_wrong).filter(|_| *show_wrong > 0)),
+    ];
+    for (flag, value) in pairs {
+        words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+    }
+    if *fresh {
+        words.push("--fresh".to_owned());
+    }
+    command(&by_flag(&words))
 }
 
 fn gsm8k(step: &RunGsm8k) -> String {

@@ -5,6 +5,7 @@
 mod bench;
 mod bundle;
 mod comparison;
+mod evaluation;
 mod expose;
 mod measurement;
 mod mirror;
@@ -23,6 +24,10 @@ pub use bundle::{Bundled, BundledFile, LeftOut};
 pub use comparison::{
     ComparedSide, Comparison, FigureVerdict, GateVerdict, Gated, GatedFigure, MissingFact, NoiseSource,
     Ratio, Reproduction, Shortfall, SideDifference, Subject,
+};
+pub use evaluation::{
+    AnswerCounts, AnswerTokens, BandVerdict, BaselineComparison, EvaluatedData, Evaluation,
+    EvaluationSettings, LengthComparison, WrongAnswer,
 };
 pub use expose::{ExposedRequest, ExposedServer};
 pub use measurement::{
@@ -87,7 +92,9 @@ pub enum Outcome {
     Swept(Box<Sweep>),
     /// The engine's own benchmark client ran.
     Benchmarked(Box<Benchmark>),
-    /// GSM8K ran.
+    /// The questions of an evaluation were answered.
+    AccuracyMeasured(Box<Evaluation>),
+    /// The engine's own script for GSM8K ran.
     Evaluated(Gsm8k),
     /// The server was stopped.
     Stopped {

@@ -51,16 +51,6 @@ pub(crate) fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Returns the 95 % Wilson score interval of a share (Wilson 1927). Near 0 and 1 it is right; the usual interval is not.
-pub(crate) fn wilson(share: f64, count: u32) -> (f64, f64) {
-    const Z: f64 = 1.959_964;
-    let n = f64::from(count.max(1));
-    let denominator = 1.0 + Z * Z / n;
-    let centre = (share + Z * Z / (2.0 * n)) / denominator;
-    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt() / denominator;
-    ((centre - half).max(0.0), (centre + half).min(1.0))
-}
-
 /// Reads the last line of the client's JSONL.
 ///
 /// Python writes `Infinity` and `NaN`, which JSON does not have. The line also holds `server_info`, the server's arguments
@@ -208,17 +198,6 @@ mod tests {
             (Kind::Usage, "`f:2` is not a GSM8K question".to_owned())
         );
         assert!(check_questions("f", b"").is_err() && check_questions("f", b"\xff").is_err());
-    }
-
-    #[test]
-    fn wilson_matches_the_published_table() {
-        // 1316 questions at the guide's 0.959.
-        let (low, high) = wilson(0.959, 1316);
-        assert!(
-            (low - 0.947).abs() < 0.001 && (high - 0.968).abs() < 0.001,
-            "{low} {high}"
-        );
-        assert!(wilson(0.0, 8).0.abs() < f64::EPSILON);
     }
 
     proptest::proptest! {

@@ -127,6 +127,7 @@ const fn is_finding(outcome: &Outcome) -> bool {
             | Outcome::Verified(_)
             | Outcome::Measured(_)
             | Outcome::Swept(_)
+            | Outcome::AccuracyMeasured(_)
             | Outcome::Benchmarked(_)
             | Outcome::Evaluated(_)
     )
@@ -225,6 +226,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::Measured(measurement) => super::measurement(measurement),
         Outcome::Swept(sweep) => super::sweep(sweep),
         Outcome::Benchmarked(benchmark) => self::benchmark(benchmark),
+        Outcome::AccuracyMeasured(result) => super::evaluation(result),
         Outcome::Evaluated(result) => gsm8k(result),
         Outcome::Stopped { name, killed } => {
             format!(

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("report", &["event", "units"]),
     ("access", &["error"]),
     ("measure", &["choice", "error", "report", "units"]),
+    ("evaluate", &["choice", "error", "measure", "report"]),
     ("chat", &["error", "report"]),
     (
         "sglang",
@@ -37,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "choice",
             "doctor",
             "error",
+            "evaluate",
             "facts",
             "measure",
             "profile",
@@ -49,10 +51,14 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "render",
         &[
-            "choice", "doctor", "error", "facts", "measure", "plan", "profile", "quote", "sglang", "units",
+            "choice", "doctor", "error", "evaluate", "facts", "measure", "plan", "profile", "quote",
+            "sglang", "units",
         ],
     ),
-    ("cli", &["choice", "measure", "plan", "render", "units"]),
+    (
+        "cli",
+        &["choice", "evaluate", "measure", "plan", "render", "units"],
+    ),
     (
         "effects",
         &[
@@ -60,6 +66,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "chat",
             "diagnose",
             "error",
+            "evaluate",
             "event",
             "facts",
             "measure",
@@ -91,6 +98,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "doctor",
             "effects",
             "error",
+            "evaluate",
             "event",
             "facts",
             "measure",
@@ -114,7 +122,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "access",
     "chat",
     "choice",
@@ -122,6 +130,7 @@ const PURE: [&str; 21] = [
     "diagnose",
     "doctor",
     "error",
+    "evaluate",
     "event",
     "facts",
     "measure",
@@ -149,7 +158,7 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 32] = [
+const HOMES: [(&str, &[&str]); 33] = [
     ("aho_corasick", &["diagnose/scan.rs", "redact/"]),
     (
         "memchr",
@@ -165,6 +174,7 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("base64", &["effects/docker/"]),
     ("bollard", &["effects/docker/"]),
     ("bollard_buildkit_proto", &["effects/docker/"]),
+    ("csv", &["evaluate/data/table.rs"]),
     ("globset", &["plan/selection.rs"]),
     ("hf_hub", &["effects/hub/"]),
     ("xet", &["effects/hub/xet.rs"]),

@@ -5,6 +5,8 @@
 mod answer;
 #[path = "../fuzz/targets/diagnose.rs"]
 mod diagnose;
+#[path = "../fuzz/targets/evaluate.rs"]
+mod evaluate;
 #[path = "../fuzz/targets/listing.rs"]
 mod listing;
 #[path = "../fuzz/targets/metrics.rs"]
@@ -135,6 +137,15 @@ fn diagnoses() {
     seeds.extend(files("tests/fixtures/diagnose/gpu.ecc"));
     seeds.extend(files("tests/fixtures/diagnose/docker.cdi"));
     check_all("diagnose", &seeds, diagnose::check_diagnosis);
+}
+
+#[test]
+fn evaluations() {
+    check_all(
+        "evaluate",
+        &files("tests/fuzz/seeds/evaluate"),
+        evaluate::check_evaluation,
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod chat;
 mod cli;
 mod diagnosis;
 mod environment;
+mod evaluate;
 mod export;
 mod expose;
 mod first_hour;

@@ -295,7 +295,9 @@ fn measurements_and_stops_of_a_running_server() {
     use std::collections::BTreeMap;
 
     use dsr1::facts::{Facts, Paths};
-    use dsr1::plan::{BenchRequest, Gsm8kRequest, Plan, Server, Step, StopServer, Threshold, offline_env};
+    use dsr1::plan::{
+        BenchRequest, EngineClient, Gsm8kRequest, Plan, Server, Step, StopServer, Threshold, offline_env,
+    };
     use dsr1::profile::Catalog;
 
     let catalog = Catalog::load(None).unwrap();
@@ -343,11 +345,13 @@ fn measurements_and_stops_of_a_running_server() {
             bench: profile.bench,
         };
         let gsm8k = Gsm8kRequest {
-            server: server.clone(),
-            python: "python3".to_owned(),
-            stack,
-            port: 30_000,
-            env,
+            client: EngineClient {
+                server: server.clone(),
+                python: "python3".to_owned(),
+                stack,
+                port: 30_000,
+                env,
+            },
             data: "https://example.org/test.jsonl".to_owned(),
             sha256: Some("ab".repeat(32)),
             shots: 8,
@@ -356,6 +360,20 @@ fn measurements_and_stops_of_a_running_server() {
             max_new_tokens: 512,
             min_accuracy: Threshold::from_share(0.94),
         };
+        let own = own_evaluation(&gsm8k);
+        assert_eq!(
+            shell::render(&dsr1::plan::evaluate(&own, &facts).unwrap()),
+            shell::render(&dsr1::plan::gsm8k(&gsm8k, &facts).unwrap()),
+            "a script has the engine's client"
+        );
+        let mut chat = own;
+        chat.settings.api = dsr1::measure::Api::Chat;
+        let script = shell::render(&dsr1::plan::evaluate(&chat, &facts).unwrap());
+        assert_bash_accepts(&script);
+        assert!(
+            script.contains("\ndsr1 eval gsm8k dsr1-x \\\n  --data "),
+            "{script}"
+        );
         let stop = Plan::new("stop", vec![Step::StopServer(StopServer { server, drain_s: 30 })]);
         for plan in [
             dsr1::plan::bench(&bench, &facts),
@@ -366,6 +384,41 @@ fn measurements_and_stops_of_a_running_server() {
             assert_bash_accepts(&script);
             insta::assert_snapshot!(format!("{runtime}-{}", plan.command.replace(' ', "-")), script);
         }
+    }
+}
+
+/// Returns the request of the same questions by dsr1's own client.
+fn own_evaluation(script: &dsr1::plan::Gsm8kRequest) -> dsr1::plan::EvaluationRequest {
+    let task = dsr1::evaluate::Task::Gsm8k;
+    let defaults = task.defaults(None);
+    dsr1::plan::EvaluationRequest {
+        endpoint: dsr1::plan::EvaluatedEndpoint::Own {
+            client: Box::new(script.client.clone()),
+            profile: "p".to_owned(),
+            model: "/m".to_owned(),
+            origin: std::collections::BTreeMap::new(),
+        },
+        settings: dsr1::evaluate::AnswerSettings {
+            task,
+            api: defaults.api,
+            shots: defaults.shots,
+            max_tokens: defaults.max_tokens,
+            temperature: defaults.temperature,
+            top_p: defaults.top_p,
+            seed: 0,
+        },
+        year: None,
+        data: script.data.clone(),
+        sha256: script.sha256.clone(),
+        questions: defaults.questions,
+        samples: defaults.samples,
+        parallel: defaults.parallel,
+        stall_s: 600,
+        min_accuracy: script.min_accuracy,
+        expect_tokens: None,
+        length_tolerance: 10.0,
+        fresh: false,
+        show_wrong: 0,
     }
 }
 

@@ -52,6 +52,8 @@ fn job(truth: &Truth, first: Stage) -> Job {
             model: "truth".to_owned(),
             ignores_end: true,
             temperature: 0.0,
+            top_p: None,
+            stop: Vec::new(),
             keeps_text: false,
         },
         stage: first,

@@ -78,7 +78,7 @@ const ANSWERED: [(&str, &str); 78] = [
     ("evaluate", "dsr1 eval gsm8k"),
     ("profile", "did you mean `profiles`?"),
     ("statsu", "did you mean `status`?"),
-    ("eval mmlu", "there is only gsm8k"),
+    ("eval mmlu", "there is only gsm8k, aime, math500, gpqa, mlperf"),
     ("image rm x", "there is only list, inspect, prune, save, load"),
     (
         "serve fp8 --tp 8",

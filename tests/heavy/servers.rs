@@ -255,7 +255,7 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     drop(server);
 }
 
-/// Writes questions, and runs gsm8k on them.
+/// Writes questions, and runs `eval gsm8k` on them.
 pub(crate) fn gsm8k(home: &Home, name: &str, more: &[&str]) -> Run {
     let question = |n: u32| {
         format!(
@@ -284,9 +284,22 @@ pub(crate) fn gsm8k(home: &Home, name: &str, more: &[&str]) -> Run {
     home.run(&args)
 }
 
-/// Asserts that an evaluation is reported with its interval.
+/// Asserts that an evaluation is reported with its interval: by the engine's own script, and by dsr1's own client.
 pub(crate) fn evaluation_is_reported(home: &Home, name: &str) {
-    let run = gsm8k(home, name, &[]).expect(0);
+    let own = gsm8k(home, name, &["--show-wrong", "1"]).expect(0);
+    for line in [
+        "Accuracy:   ",
+        "95 % interval:   ",
+        "Questions:                               4 ",
+        "prompts by question-answer/1 with 2 examples, results by last-number/1",
+        "temperature 0, top-p 1, at most 8 tokens, 2 in flight",
+        "8 questions in questions.jsonl, sha256 ",
+        "answers in ",
+        "kept in ",
+    ] {
+        assert!(own.stdout.contains(line), "no `{line}`:\n{}", own.stdout);
+    }
+    let run = gsm8k(home, name, &["--engine-client"]).expect(0);
     for line in [
         "Accuracy: 0.000",
         "Invalid: ",
@@ -301,20 +314,23 @@ pub(crate) fn evaluation_is_reported(home: &Home, name: &str) {
 
 /// Asserts the exit codes of an accuracy below the minimum and of data with another hash.
 pub(crate) fn evaluation_is_refused(home: &Home, name: &str) {
-    let missed = gsm8k(home, name, &["--min-accuracy", "0.9"]).expect(8);
-    assert!(
-        missed.stderr.contains("error: accuracy 0.000 is below 0.900"),
-        "{}",
-        missed.stderr
-    );
-    let other = gsm8k(home, name, &["--sha256", &"0".repeat(64)]).expect(6);
-    assert!(
-        other
-            .stderr
-            .contains("is not the expected data\ncause: sha256 is "),
-        "{}",
-        other.stderr
-    );
+    for client in [&[][..], &["--engine-client"]] {
+        let refused = |more: &[&str]| gsm8k(home, name, &[client, more].concat());
+        let missed = refused(&["--min-accuracy", "0.9"]).expect(8);
+        assert!(
+            missed.stderr.contains("error: accuracy ") && missed.stderr.contains(" is below 0.900\n"),
+            "{}",
+            missed.stderr
+        );
+        let other = refused(&["--sha256", &"0".repeat(64)]).expect(6);
+        assert!(
+            other
+                .stderr
+                .contains("is not the expected data\ncause: sha256 is "),
+            "{}",
+            other.stderr
+        );
+    }
 }
 
 /// Another process takes the port while the engine loads: its answers must not pass for those of the server.

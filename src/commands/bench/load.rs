@@ -142,7 +142,7 @@ fn own(
 }
 
 /// Returns the facts that a measurement of a server carries: of its GPUs only those that were chosen for it.
-async fn facts_about(context: &Context, found: &Found, stack: &Stack) -> Facts {
+pub(in crate::commands) async fn facts_about(context: &Context, found: &Found, stack: &Stack) -> Facts {
     let ask = Ask {
         gpus: true,
         ..Ask::default()

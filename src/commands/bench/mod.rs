@@ -28,7 +28,7 @@ use super::context::Context;
 use crate::cli::{BenchArgs, BenchPart};
 use crate::error::Result;
 
-pub(super) use load::{client_env, plan_bench, profile_of_server, serving_server};
+pub(super) use load::{client_env, facts_about, plan_bench, profile_of_server, serving_server};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {

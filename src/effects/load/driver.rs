@@ -440,7 +440,7 @@ impl<'a> Driver<'a> {
                         self.watch.missed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                self.records.push(*record);
+                self.records.extend(self.watch.give_record(*record));
                 self.free.push(index);
             }
         }

@@ -1,5 +1,6 @@
 //! A run: everything that it needs, its state while it goes on, and what it leaves.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
@@ -65,9 +66,32 @@ pub struct Watch {
     progress: AtomicU32,
     /// Milliseconds of the Unix epoch at which measuring began; 0 before.
     hand_over: AtomicU64,
+    /// The receiver of records as they end; without one, the run keeps them.
+    records: Option<UnboundedSender<Record>>,
 }
 
 impl Watch {
+    /// Returns the state of a run that gives each record away when it ends, instead of keeping all to its own end.
+    #[must_use]
+    pub fn with_receiver(records: UnboundedSender<Record>) -> Self {
+        Self {
+            records: Some(records),
+            ..Self::default()
+        }
+    }
+
+    /// Gives a record away. Returns it if nobody receives records.
+    pub(super) fn give_record(&self, record: Record) -> Option<Record> {
+        match &self.records {
+            // A receiver that is gone has ended the run.
+            Some(records) => {
+                let _ = records.send(record);
+                None
+            }
+            None => Some(record),
+        }
+    }
+
     /// Ends the run soon.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -137,13 +161,23 @@ impl Watch {
     }
 }
 
+/// Ends a run that nobody waits for any more.
+#[derive(Debug)]
+pub struct StopOnDrop(pub Arc<Watch>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// A stage that has ended. Its moments are since its own beginning: for a stage that followed another one, the sending of the
 /// first request that it took over.
 #[derive(Debug)]
 pub struct Ran {
     /// The load.
     pub stage: Stage,
-    /// All requests, in their order.
+    /// All requests, in their order; none that were given to the receiver of [`Watch::with_receiver`].
     pub records: Vec<Record>,
     /// The time in which the load was at its height and later waves ran.
     pub window: Option<(Moment, Moment)>,

@@ -223,6 +223,8 @@ mod tests {
                 model: "stub".to_owned(),
                 ignores_end: true,
                 temperature: 0.0,
+                top_p: None,
+                stop: Vec::new(),
                 keeps_text: false,
             },
             stage: Stage {

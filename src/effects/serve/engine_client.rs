@@ -1,28 +1,24 @@
 //! Runs the stack's own benchmark and GSM8K clients beside the server, and reads their results.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use sha2::{Digest, Sha256};
 
 use crate::effects::files;
 use crate::effects::http::Http;
+use crate::effects::serve::questions::read_data;
 use crate::effects::serve::results;
 use crate::effects::serve::runtime::{Life, Runtime};
 use crate::effects::serve::start;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Source, StepEvents};
+use crate::measure::statistics::share_interval;
 use crate::plan::{RunBenchmark, RunGsm8k};
 use crate::report::{Benchmark, Gsm8k};
-use crate::sglang::client::{check_questions, parse_benchmark, printed_figure, wilson};
+use crate::sglang::client::{check_questions, parse_benchmark, printed_figure};
 use crate::sglang::log;
-use crate::units::hex;
 
 /// Longest time from the failure of a client to the end of the server that caused it.
 const ENDING: Duration = Duration::from_secs(2);
-
-/// Largest GSM8K file read; the test set has 750 kB.
-const MAX_DATA: u64 = 64 << 20;
 
 /// Runs the benchmark client and keeps its typed result.
 ///
@@ -80,7 +76,7 @@ pub(in crate::effects) async fn gsm8k(
 ) -> Result<Gsm8k> {
     std::fs::create_dir_all(&step.results_dir)
         .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    let (bytes, hash) = read_questions(step, http).await?;
+    let (bytes, hash) = read_data(&step.data, step.sha256.as_deref(), http).await?;
     let rows = check_questions(&step.data, &bytes)?;
     let questions = step.questions.min(rows);
     if questions < step.questions {
@@ -117,7 +113,7 @@ pub(in crate::effects) async fn gsm8k(
         .cause("an accuracy is a number between 0 and 1")
         .log(last(printed.clone(), 20)));
     }
-    let (accuracy_low, accuracy_high) = wilson(accuracy, questions);
+    let (accuracy_low, accuracy_high) = share_interval(accuracy, f64::from(questions));
     let path = results::path_of(&step.results_dir, runtime.name(), "gsm8k");
     let result = Gsm8k {
         accuracy,
@@ -201,25 +197,6 @@ async fn await_end(runtime: &Runtime<'_>, client: &str) -> Result<()> {
 /// Returns the last `count` lines.
 fn last(mut lines: Vec<String>, count: usize) -> Vec<String> {
     lines.split_off(lines.len().saturating_sub(count))
-}
-
-/// Returns the bytes and SHA-256 of the questions.
-async fn read_questions(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
-    let is_url = step.data.starts_with("http://") || step.data.starts_with("https://");
-    let bytes = if is_url {
-        http.get_bytes(&step.data, MAX_DATA).await?
-    } else {
-        std::fs::read(Path::new(&step.data)).at(Kind::Usage, || format!("cannot read `{}`", step.data))?
-    };
-    let hash = hex(&Sha256::digest(&bytes));
-    match &step.sha256 {
-        Some(expected) if *expected != hash => Err(Error::new(
-            Kind::Integrity,
-            format!("`{}` is not the expected data", step.data),
-        )
-        .cause(format!("sha256 is {hash}, not {expected}"))),
-        _ => Ok((bytes, hash)),
-    }
 }
 
 #[cfg(test)]

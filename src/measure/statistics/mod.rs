@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `percentile` | percentiles, and the number of samples below which none is claimed |
 //! | `mean` | mean, deviation, and the interval of a mean of independent repeats |
+//! | `proportion` | the interval of a share of successes |
 //! | `difference` | the interval of a difference of two means |
 //! | `batch` | the interval of a mean of an autocorrelated series |
 //! | `trend` | a monotonic trend: Mann-Kendall with the correction of Hamed and Rao, Sen's slope |
@@ -28,6 +29,7 @@ mod line;
 mod mean;
 mod number;
 mod percentile;
+mod proportion;
 mod rank;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ pub use difference::difference_interval;
 pub use line::{Line, fit_autocorrelated_line, fit_line};
 pub use mean::{Interval, coefficient_of_variation, mean, repeat_interval, standard_deviation};
 pub use percentile::{claimed_percentile, interpolated_percentile, minimum_samples};
+pub use proportion::{grouped_share_interval, share_interval};
 pub use trend::{Trend, test_trend};
 pub use warmup::warmup_end;
 pub use window::{Steadiness, Verdict, judge_steadiness};

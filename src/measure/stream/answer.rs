@@ -5,6 +5,9 @@ use crate::measure::record::{AnswerText, Channel, Chunk, Failure, FailureKind, F
 use crate::measure::stream::event::{ChunkRead, Read, TextRead, describe_failure, read_event};
 use crate::measure::stream::sse::{Event, Splitter};
 
+/// Most bytes of a text that is kept. 128000 tokens have some 600 kB.
+const MOST_TEXT: usize = 4 << 20;
+
 /// Reads one answer after the other.
 #[derive(Debug)]
 pub struct AnswerReader {
@@ -70,6 +73,7 @@ impl AnswerReader {
                     state.add(&chunk, after_us);
                     if *keeps_text {
                         state.add_text(&chunk.text);
+                        state.check_text();
                     }
                 }
                 // The first failure is the cause of others.
@@ -145,6 +149,15 @@ impl State {
                 known.answer.push_str(&text[known.answer.len()..]);
             }
             TextRead::SoFar(text) => known.answer.push_str(text),
+        }
+    }
+
+    /// Fails an answer whose text is too long to be one, and drops the text.
+    fn check_text(&mut self) {
+        if self.text.reasoning.len() + self.text.answer.len() > MOST_TEXT {
+            self.text = AnswerText::default();
+            let too_long = describe_failure(FailureKind::Garbage, b"a text of more than 4 MiB");
+            self.failure.get_or_insert(too_long);
         }
     }
 
@@ -258,6 +271,19 @@ mod tests {
         let usage = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":3}}"#;
         let text = read(Api::Chat, &[both, more, usage, "[DONE]"]).text.unwrap();
         assert_eq!((text.reasoning.as_str(), text.answer.as_str()), ("hm", "so 7"));
+    }
+
+    #[test]
+    fn a_text_without_end_fails_if_it_is_kept() {
+        let long = "x".repeat(1 << 20);
+        let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{long}\"}}}}]}}\n\n");
+        for keeps_text in [true, false] {
+            let mut reader = AnswerReader::new(Api::Chat, keeps_text);
+            for _ in 0..5 {
+                reader.push(event.as_bytes(), 1);
+            }
+            assert_eq!(reader.has_failed(), keeps_text);
+        }
     }
 
     #[test]

@@ -17,3 +17,4 @@ mod sitting;
 pub(in crate::effects) use course::measure_course;
 pub(in crate::effects) use single::measure_load;
 pub(in crate::effects) use sitting::Place;
+pub(in crate::effects::serve) use sitting::first_model;

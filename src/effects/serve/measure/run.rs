@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::sitting::{Place, Sitting};
 use crate::effects::blocking::blocking;
-use crate::effects::load::{Handover, NextStage, Ran, Watch, run_stages};
+use crate::effects::load::{Handover, NextStage, Ran, StopOnDrop, Watch, run_stages};
 use crate::effects::serve::witness::{self, Look};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A run.
 pub(super) struct Run {
     watch: Arc<Watch>,
+    _stop: StopOnDrop,
     results: UnboundedReceiver<Ran>,
     next: Sender<Option<NextStage>>,
     thread: JoinHandle<Result<()>>,
@@ -54,6 +55,7 @@ impl Run {
             async move { blocking(move || run_stages(&job, requests, &watch, &Handover { ended, next })).await }
         });
         Self {
+            _stop: StopOnDrop(watch.clone()),
             watch,
             results,
             next: give,
@@ -130,13 +132,6 @@ impl Run {
             Ok(Ok(())) => failed("it ended without a result".to_owned()),
             Err(error) => failed(error.to_string()),
         }
-    }
-}
-
-impl Drop for Run {
-    /// A run ends when nobody waits for it any more.
-    fn drop(&mut self) {
-        self.watch.stop();
     }
 }
 

@@ -93,6 +93,8 @@ impl<'a> Sitting<'a> {
                 model,
                 ignores_end: step.ignores_end,
                 temperature: TEMPERATURE,
+                top_p: None,
+                stop: Vec::new(),
                 keeps_text: false,
             },
             stage: first,
@@ -219,7 +221,11 @@ impl<'a> Sitting<'a> {
 }
 
 /// Returns the name of the first model that the server lists.
-async fn first_model(http: &Http, base_url: &str, key: Option<&Secret>) -> Result<String> {
+pub(in crate::effects::serve) async fn first_model(
+    http: &Http,
+    base_url: &str,
+    key: Option<&Secret>,
+) -> Result<String> {
     let url = format!("{base_url}/v1/models");
     let (status, body) = http.get_json_with(&url, key, MODELS).await?;
     let name = body["data"][0]["id"].as_str().filter(|_| status == 200);
