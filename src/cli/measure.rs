@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::shared::{WhichArgs, choice, number};
-use crate::measure::{Api, Arrivals};
+use crate::measure::{Api, Arrivals, PromptForm};
 
 /// The server of a measurement.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +33,24 @@ pub struct TrafficArgs {
     /// API of the server, instead of the profile's.
     #[arg(long, value_parser = choice::<Api>(), value_name = "API", help_heading = "Load")]
     pub api: Option<Api>,
+    /// Form of the prompts; by default ids where the API takes them.
+    #[arg(long, value_parser = choice::<PromptForm>(), value_name = "FORM", help_heading = "Load")]
+    pub prompts: Option<PromptForm>,
+    /// File of the model's tokenizer, or its folder; by default that of the server's own model.
+    #[arg(long, value_name = "PATH", help_heading = "Load")]
+    pub tokenizer: Option<PathBuf>,
+    /// Prompts of a file: JSON lines with `prompt`, `text`, `messages` or `input_ids`, or an array of `ShareGPT`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input_len", "range_ratio", "shared_prefix", "prompts"], help_heading = "Load")]
+    pub data: Option<PathBuf>,
+    /// Use the prompts again when all were used; a prefix cache then knows them.
+    #[arg(long, requires = "data", help_heading = "Load")]
+    pub repeat_data: bool,
+    /// Times and lengths of the requests of a trace: JSON lines of Mooncake, or a table of Azure or `BurstGPT`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "input_len", "output_len", "range_ratio", "shared_prefix", "request_rate"], help_heading = "Load")]
+    pub trace: Option<PathBuf>,
+    /// Replay a trace so many times faster than it was.
+    #[arg(long, requires = "trace", default_value_t = 1.0, value_parser = speed, value_name = "FACTOR", help_heading = "Load")]
+    pub speed: f64,
     /// Prompt length in tokens, instead of the profile's.
     #[arg(long, alias = "isl", value_parser = number::<u32>(1..), value_name = "N", help_heading = "Load")]
     pub input_len: Option<u32>,
@@ -54,6 +72,9 @@ pub struct TrafficArgs {
     /// Distances between the requests of a rate.
     #[arg(long, value_parser = choice::<Arrivals>(), default_value = "poisson", value_name = "KIND", help_heading = "Load")]
     pub arrivals: Arrivals,
+    /// Let the load rise evenly to its height over so many seconds, which are warm-up.
+    #[arg(long, default_value_t = 0, value_parser = number::<u32>(0..), conflicts_with_all = ["trace", "no_warm_up"], value_name = "SECONDS", help_heading = "Load")]
+    pub ramp: u32,
     /// Least number of measured requests; by default the profile's, and five for each one in flight.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "N", help_heading = "Load")]
     pub num_prompts: Option<u32>,
@@ -84,6 +105,16 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
         Ok(share)
     } else {
         Err("it is not a number from 0 to 1".to_owned())
+    }
+}
+
+/// Reads the speed of a trace.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if speed.is_finite() && (0.001..=1000.0).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err("it is not a number from 0.001 to 1000".to_owned())
     }
 }
 

@@ -250,7 +250,7 @@ pub enum Command {
     ///
     /// Exits with 9 if the figures must not be used.
     #[command(alias = "benchmark", after_help = BENCH)]
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Measure the accuracy of a running server.
     ///
     /// The questions are in a file that you bring, in its public format. An evaluation that was interrupted is resumed by the same

@@ -130,7 +130,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Stop(args) => stop::run(&context, args).await,
             Command::Ask(args) => ask::run(&context, args).await,
             Command::Chat(args) => Box::pin(chat::run(&context, args)).await,
-            Command::Bench(args) => Box::pin(bench::run(&context, args)).await,
+            Command::Bench(args) => Box::pin(bench::run(&context, &args)).await,
             Command::Eval(args) => eval::run(&context, args).await,
             Command::Profiles(args) => profiles::run(&context, args).await,
             Command::Stacks(args) => stacks::run(&context, args),

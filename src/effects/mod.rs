@@ -14,6 +14,8 @@
 //! | `mirror` | a hub that serves what the store has |
 //! | `expose` | a server for other hosts: keys, TLS, and the paths of the API |
 //! | `load` | the client of a measurement: a load on a server, and the times of its answers |
+//! | `data` | prompts and traces in files of the user |
+//! | `tokenizer` | the tokenizer of a model |
 //! | `results` | kept results of measurements, read again |
 //! | `listener` | a listener on an address that a user names |
 //! | `http` | the HTTP client |
@@ -35,6 +37,7 @@ mod addresses;
 pub mod belongings;
 mod blocking;
 pub mod bundle;
+mod data;
 pub mod docker;
 mod ended_logs;
 pub mod env;
@@ -59,6 +62,7 @@ mod shared_memory;
 pub mod signal;
 pub mod stdin;
 pub mod store;
+mod tokenizer;
 mod transfer;
 pub mod user_files;
 pub mod user_folder;

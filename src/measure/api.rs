@@ -51,6 +51,15 @@ impl Api {
     }
 }
 
+/// A message of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// The role of its author: `system`, `user`, `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
 /// The prompt of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
@@ -58,6 +67,8 @@ pub enum Prompt {
     Ids(Vec<u32>),
     /// Text, whose tokens the server counts.
     Text(String),
+    /// Messages, for the API of chats alone.
+    Messages(Vec<Message>),
 }
 
 /// The settings that all requests of a run share.
@@ -97,6 +108,8 @@ impl RequestSettings {
                 match prompt {
                     Prompt::Ids(ids) => value["input_ids"] = json!(ids),
                     Prompt::Text(text) => value["text"] = json!(text),
+                    // A data file with messages is refused for this API.
+                    Prompt::Messages(messages) => value["text"] = json!(joined(messages)),
                 }
                 value
             }
@@ -105,17 +118,18 @@ impl RequestSettings {
                 value["prompt"] = match prompt {
                     Prompt::Ids(ids) => json!(ids),
                     Prompt::Text(text) => json!(text),
+                    Prompt::Messages(messages) => json!(joined(messages)),
                 };
                 value
             }
             Api::Chat => {
                 let mut value = self.openai_body(max_tokens);
-                let content = match prompt {
-                    Prompt::Text(text) => text.clone(),
-                    // Ids have no place in a message; `Source` makes none for this API.
-                    Prompt::Ids(_) => String::new(),
+                value["messages"] = match prompt {
+                    Prompt::Text(text) => json!([{ "role": "user", "content": text }]),
+                    Prompt::Messages(messages) => json!(messages),
+                    // Ids have no place in a message; the command refuses them for this API.
+                    Prompt::Ids(_) => json!([]),
                 };
-                value["messages"] = json!([{ "role": "user", "content": content }]);
                 value
             }
         };
@@ -147,6 +161,11 @@ impl RequestSettings {
     }
 }
 
+fn joined(messages: &[Message]) -> String {
+    let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+    texts.join("\n\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +184,10 @@ mod tests {
         let text = |api, prompt: &Prompt| String::from_utf8(settings(api).body(prompt, 7)).unwrap();
         let ids = Prompt::Ids(vec![5, 6]);
         let words = Prompt::Text("a \"b\"".to_owned());
+        let messages = ["system", "user"].map(|role| Message {
+            role: role.to_owned(),
+            content: "a".to_owned(),
+        });
         insta::assert_snapshot!(
             [
                 text(Api::Generate, &ids),
@@ -172,6 +195,7 @@ mod tests {
                 text(Api::Completions, &ids),
                 text(Api::Completions, &words),
                 text(Api::Chat, &words),
+                text(Api::Chat, &Prompt::Messages(messages.to_vec())),
             ]
             .join("\n")
         );

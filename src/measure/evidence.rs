@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::measure::histogram::Histogram;
 use crate::measure::load::{Extent, Lengths, Load};
 use crate::measure::record::{Moment, Phase, Record};
-use crate::report::MeasuredGpus;
+use crate::report::{MeasuredFile, MeasuredGpus};
 
 /// Facts about the client itself, while it measured.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +50,8 @@ pub struct Evidence {
     pub extent: Extent,
     /// True if the prompts are random: no cache can know them.
     pub is_random: bool,
+    /// The file that they are of.
+    pub file: Option<MeasuredFile>,
     /// True if the server was told to ignore the model's mark of an end.
     pub ignores_end: bool,
     /// All requests, in the order of their issue.

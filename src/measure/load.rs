@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::choice::choices;
+use crate::measure::ramp::stretch;
 use crate::measure::random::Random;
 
 choices! {
@@ -34,6 +35,13 @@ pub enum Load {
         /// Most requests in flight; those above it are sent late, which the report counts.
         most_in_flight: Option<u32>,
     },
+    /// An open loop whose requests have the times of a trace.
+    Replay {
+        /// Times faster than the trace was.
+        speed: f64,
+        /// Most requests in flight, as of a rate.
+        most_in_flight: Option<u32>,
+    },
 }
 
 impl Load {
@@ -43,6 +51,7 @@ impl Load {
         match self {
             Self::Concurrency(_) => "concurrency",
             Self::Rate { arrivals, .. } => arrivals.name(),
+            Self::Replay { .. } => "trace",
         }
     }
 
@@ -52,6 +61,16 @@ impl Load {
         match self {
             Self::Concurrency(count) => format!("{count} in flight"),
             Self::Rate { per_second, .. } => format!("{per_second} requests/s"),
+            Self::Replay { speed, .. } => format!("a trace at {speed} times its speed"),
+        }
+    }
+
+    /// Returns the slots of a closed loop; `None` for an open one.
+    #[must_use]
+    pub const fn slots(&self) -> Option<u32> {
+        match self {
+            Self::Concurrency(count) => Some(*count),
+            Self::Rate { .. } | Self::Replay { .. } => None,
         }
     }
 
@@ -60,16 +79,25 @@ impl Load {
     pub const fn most_in_flight(&self) -> Option<u32> {
         match self {
             Self::Concurrency(count) => Some(*count),
-            Self::Rate { most_in_flight, .. } => *most_in_flight,
+            Self::Rate { most_in_flight, .. } | Self::Replay { most_in_flight, .. } => *most_in_flight,
         }
     }
 
-    /// Returns the requests a second that are offered; `None` for a closed loop.
+    /// Returns the requests a second that are offered; `None` for a closed loop and for a trace.
     #[must_use]
     pub const fn per_second(&self) -> Option<f64> {
         match self {
-            Self::Concurrency(_) => None,
+            Self::Concurrency(_) | Self::Replay { .. } => None,
             Self::Rate { per_second, .. } => Some(*per_second),
+        }
+    }
+
+    /// Returns how many times faster than its trace a replay is; `None` for other loads.
+    #[must_use]
+    pub const fn speed(&self) -> Option<f64> {
+        match self {
+            Self::Concurrency(_) | Self::Rate { .. } => None,
+            Self::Replay { speed, .. } => Some(*speed),
         }
     }
 }
@@ -127,6 +155,14 @@ pub struct Extent {
     pub stall_s: u32,
     /// True to hand over from a warm-up; false measures from the first request on.
     pub warm_up: bool,
+    /// Seconds over which the load rises to its height; all of them are warm-up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ramp_s: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(seconds: &u32) -> bool {
+    *seconds == 0
 }
 
 /// A part of a run with a load of its own.
@@ -144,18 +180,21 @@ pub struct Schedule {
     per_second: f64,
     arrivals: Arrivals,
     random: Random,
-    /// Seconds since the run began.
+    /// Seconds over which the rate rises.
+    ramp_s: f64,
+    /// Seconds after which the full rate would have the next request.
     next: f64,
 }
 
 impl Schedule {
-    /// Returns the schedule of a rate.
+    /// Returns the schedule of a rate, which rises to its height over some seconds.
     #[must_use]
-    pub const fn new(per_second: f64, arrivals: Arrivals, random: Random) -> Self {
+    pub fn new(per_second: f64, arrivals: Arrivals, random: Random, ramp_s: u32) -> Self {
         Self {
             per_second,
             arrivals,
             random,
+            ramp_s: f64::from(ramp_s),
             next: 0.0,
         }
     }
@@ -165,7 +204,7 @@ impl Iterator for Schedule {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let at = Duration::try_from_secs_f64(self.next).ok()?;
+        let at = Duration::try_from_secs_f64(stretch(self.next, self.ramp_s)).ok()?;
         let distance = match self.arrivals {
             Arrivals::Constant => 1.0,
             Arrivals::Poisson => -self.random.unit().ln(),
@@ -208,10 +247,10 @@ mod tests {
 
     #[test]
     fn a_schedule_has_its_rate() {
-        let constant = Schedule::new(4.0, Arrivals::Constant, Random::new(1, 0));
+        let constant = Schedule::new(4.0, Arrivals::Constant, Random::new(1, 0), 0);
         let times: Vec<f64> = constant.take(4).map(|at| at.as_secs_f64()).collect();
         assert_eq!(times, [0.0, 0.25, 0.5, 0.75]);
-        let poisson = Schedule::new(100.0, Arrivals::Poisson, Random::new(1, 0));
+        let poisson = Schedule::new(100.0, Arrivals::Poisson, Random::new(1, 0), 0);
         let times: Vec<f64> = poisson.take(10_001).map(|at| at.as_secs_f64()).collect();
         let end = times.last().copied().unwrap_or_default();
         assert!((98.0..102.0).contains(&end), "{end}");
@@ -219,5 +258,17 @@ mod tests {
         let short = distances.iter().filter(|distance| **distance < 0.01).count();
         // A share of 1 - 1/e is below the mean.
         assert!((6200..6450).contains(&short), "{short}");
+    }
+
+    #[test]
+    fn a_schedule_rises_to_its_rate() {
+        let rising = Schedule::new(10.0, Arrivals::Constant, Random::new(1, 0), 20);
+        let times: Vec<f64> = rising.take(300).map(|at| at.as_secs_f64()).collect();
+        let within = |from: f64, to: f64| times.iter().filter(|at| (from..to).contains(at)).count();
+        // 10 requests a second at the end: 100 in the ramp, a quarter of them in its first half.
+        assert_eq!(
+            (within(0.0, 10.0), within(10.0, 20.0), within(20.0, 30.0)),
+            (25, 75, 100)
+        );
     }
 }

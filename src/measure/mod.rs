@@ -4,8 +4,12 @@
 //! |---|---|
 //! | `api` | the APIs and the bodies of requests |
 //! | `load` | how many requests of which lengths, and when |
+//! | `ramp` | the rise of a load to its height |
 //! | `random` | the random numbers of a seed |
+//! | `source` | where prompts come from, and their form |
 //! | `prompt` | prompts that no prefix cache knows |
+//! | `data` | prompts and traces of files |
+//! | `text` | prompts as text of an exact length |
 //! | `gpu` | the GPUs while it was measured: clocks, power |
 //! | `histogram` | counts of times |
 //! | `phases` | warm-up, measuring, tail |
@@ -29,6 +33,7 @@
 mod api;
 pub mod compare;
 pub mod course;
+mod data;
 mod definitions;
 mod evidence;
 mod figures;
@@ -38,17 +43,21 @@ mod load;
 mod noise;
 mod phases;
 mod prompt;
+mod ramp;
 mod random;
 mod record;
 mod request;
+mod source;
 pub mod statistics;
 mod stream;
 mod summary;
+mod text;
 mod timeline;
 mod times;
 mod verdicts;
 
-pub use api::{Api, Prompt, RequestSettings};
+pub use api::{Api, Message, Prompt, RequestSettings};
+pub use data::{BlockPrompts, Content, ElementSplitter, Item, Tally, TraceFormat, TraceRow, read_item};
 pub use definitions::{Tool, translate_figures};
 pub use evidence::{ClientFacts, Evidence, ServerFacts};
 pub use figures::compute_figures;
@@ -62,7 +71,9 @@ pub use record::{
     AnswerText, Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
     describe_record,
 };
+pub use source::{PromptFile, PromptForm, PromptSource};
 pub use stream::{AnswerRead, AnswerReader, Event, Splitter, TooLong, describe_failure};
 pub use summary::{RunDescription, summarize_run};
+pub use text::{TextPrompts, TextTokens, exact_text};
 pub use timeline::draw_timeline;
 pub use verdicts::{judge_run, worst_of};

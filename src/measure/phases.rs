@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::measure::load::{Extent, Load};
+use crate::measure::ramp::Ramp;
 use crate::measure::record::{Moment, Phase};
 
 /// Failures without a single answer after which a run ends, beside two for each slot: the server is not there.
@@ -29,6 +30,8 @@ pub struct Phases {
     allowed: u32,
     /// Requests that were in flight at the beginning: their numbers are below this.
     carried: u32,
+    /// The rise of the load by time, in place of that by answers.
+    ramp: Option<Ramp>,
     /// Requests of the first wave: those with a number below this. `None` while the load grows.
     wave: Option<u32>,
     /// Requests of the warm-up that have ended, and that may be of the first wave.
@@ -55,19 +58,18 @@ impl Phases {
     /// Returns the state of a stage that begins at `now` with `carried` requests in flight. They have the numbers from 0 on.
     #[must_use]
     pub fn after(carried: u32, now: Moment, load: &Load, extent: Extent) -> Self {
-        let target = match load {
-            Load::Concurrency(count) => Some(*count),
-            Load::Rate { .. } => None,
-        };
+        let target = load.slots();
         let slots = load.most_in_flight().unwrap_or(0);
         let mut phases = Self {
             extent,
             target,
             allowed: match target {
                 Some(target) if carried > 0 => carried.min(target),
+                Some(_) if extent.ramp_s > 0 => 1,
                 _ => load.most_in_flight().unwrap_or(u32::MAX),
             },
             carried,
+            ramp: Ramp::new(now, extent.ramp_s),
             wave: None,
             wave_ended: 0,
             issued: carried,
@@ -81,8 +83,37 @@ impl Phases {
             last_issue: None,
             over: None,
         };
-        phases.close_wave_at_height();
+        if phases.ramp.is_none() {
+            phases.close_wave_at_height();
+        }
         phases
+    }
+
+    /// Takes the passing of time while a load rises: more slots open, and at its height the first wave is all that was issued.
+    pub fn grow(&mut self, now: Moment) {
+        let Some(ramp) = self.ramp.filter(|_| self.wave.is_none()) else {
+            return;
+        };
+        if let Some(target) = self.target {
+            self.allowed = self.allowed.max(ramp.slots_at(target, now));
+        }
+        if now >= ramp.end() {
+            match self.target {
+                Some(_) => self.close_wave_at_height(),
+                None => self.wave = Some(self.issued),
+            }
+            self.hand_over_after_wave(now);
+        }
+    }
+
+    /// Returns the moment at which [`Self::grow`] opens a further slot; `None` if none opens by time.
+    #[must_use]
+    pub fn next_growth(&self) -> Option<Moment> {
+        let ramp = self.ramp.filter(|_| self.wave.is_none())?;
+        Some(
+            self.target
+                .map_or(ramp.end(), |target| ramp.opening_after(self.allowed, target)),
+        )
     }
 
     /// Returns the number of requests that may be in flight now.
@@ -141,6 +172,8 @@ impl Phases {
             self.wave_ended += 1;
         }
         match self.target {
+            // Time opens slots.
+            _ if self.ramp.is_some() => {}
             Some(target) if self.wave.is_none() => {
                 let further = (target - self.carried).div_ceil(self.carried.max(1)).min(GROWTH);
                 self.allowed = self.allowed.saturating_add(further).min(target);
@@ -152,6 +185,10 @@ impl Phases {
             }
             _ => {}
         }
+        self.hand_over_after_wave(now);
+    }
+
+    fn hand_over_after_wave(&mut self, now: Moment) {
         if self.wave == Some(self.wave_ended) {
             self.hand_over.get_or_insert(now);
         }
@@ -246,6 +283,7 @@ mod tests {
             most_s: None,
             stall_s: 1,
             warm_up: true,
+            ramp_s: 0,
         }
     }
 
@@ -394,6 +432,64 @@ mod tests {
         phases.end(3, Phase::WarmUp, true, at(14));
         assert_eq!(phases.hand_over(), Some(at(14)));
         assert_eq!(phases.issue(at(14)), (4, Phase::Measured));
+    }
+
+    #[test]
+    fn all_of_a_ramp_is_warm_up_and_slots_open_by_time() {
+        let rising = Extent {
+            ramp_s: 4,
+            ..extent(1, 0)
+        };
+        let mut phases = Phases::new(&Load::Concurrency(4), rising);
+        let mut open = Vec::new();
+        for second in 0..4 {
+            phases.grow(at(second));
+            assert_eq!(u64::from(phases.allowed()), second + 1);
+            assert_eq!(phases.next_growth(), Some(at(second + 1)));
+            // The request of the first slot ends in each second.
+            if let Some((number, phase)) = (second > 0).then(|| open.remove(0)) {
+                phases.end(number, phase, true, at(second));
+                open.insert(0, phases.issue(at(second)));
+            }
+            open.push(phases.issue(at(second)));
+        }
+        assert_eq!(phases.hand_over(), None);
+        phases.grow(at(4));
+        assert_eq!(phases.next_growth(), None);
+        for (number, phase) in open.drain(..) {
+            assert_eq!(phases.hand_over(), None);
+            phases.end(number, phase, true, at(5));
+        }
+        assert_eq!(phases.hand_over(), Some(at(5)));
+        assert_eq!(phases.issue(at(5)).1, Phase::Measured);
+    }
+
+    #[test]
+    fn a_rate_that_rises_is_warm_when_its_requests_have_ended() {
+        let load = Load::Rate {
+            per_second: 1.0,
+            arrivals: crate::measure::Arrivals::Constant,
+            most_in_flight: None,
+        };
+        let rising = Extent {
+            ramp_s: 4,
+            ..extent(1, 0)
+        };
+        let mut phases = Phases::new(&load, rising);
+        let (first, second) = (phases.issue(at(1)).0, phases.issue(at(2)).0);
+        phases.end(first, Phase::WarmUp, true, at(3));
+        phases.grow(at(3));
+        assert_eq!(phases.hand_over(), None);
+        phases.grow(at(4));
+        assert_eq!(phases.issue(at(4)).1, Phase::WarmUp);
+        phases.end(second, Phase::WarmUp, true, at(5));
+        assert_eq!(phases.hand_over(), Some(at(5)));
+        // With nothing in flight at its height it is warm at once.
+        let mut idle = Phases::new(&load, rising);
+        let only = idle.issue(at(1)).0;
+        idle.end(only, Phase::WarmUp, true, at(2));
+        idle.grow(at(4));
+        assert_eq!(idle.hand_over(), Some(at(4)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Prompts of random tokens: no two share a beginning, in a run or between runs, so that no prefix cache knows them.
 
+use std::time::Duration;
+
 use crate::measure::api::Prompt;
 use crate::measure::load::Lengths;
 use crate::measure::random::Random;
@@ -16,10 +18,12 @@ pub const ARRIVALS: u64 = 4;
 pub struct Drawn {
     /// The prompt.
     pub prompt: Prompt,
-    /// Its tokens.
+    /// Its tokens by the server's count; 0 if that is not known.
     pub prompt_tokens: u32,
     /// Tokens to be generated.
     pub output_tokens: u32,
+    /// The time from the beginning of the run at which it is due, of a trace; `None` without one.
+    pub at: Option<Duration>,
 }
 
 /// Requests with random prompts, without end.
@@ -72,6 +76,7 @@ impl Iterator for RandomPrompts {
             prompt_tokens: u32::try_from(ids.len()).unwrap_or(u32::MAX),
             prompt: Prompt::Ids(ids),
             output_tokens,
+            at: None,
         })
     }
 }
@@ -89,7 +94,7 @@ fn staggered(output: u32, slot: u32, slots: u32) -> u32 {
 
 /// Returns the ids from which prompts are drawn. Special tokens are at the ends of a vocabulary: 0 to 2 and 128000 and up of
 /// the 129280 of DeepSeek-R1, 151643 and up of the 151936 of Qwen2 (their `tokenizer.json`).
-fn usable_ids(vocabulary: u32) -> std::ops::Range<u32> {
+pub(super) fn usable_ids(vocabulary: u32) -> std::ops::Range<u32> {
     let margin = vocabulary / 16;
     margin..(vocabulary - margin).max(margin + 1)
 }
@@ -108,7 +113,7 @@ mod tests {
     fn ids(drawn: &Drawn) -> &[u32] {
         match &drawn.prompt {
             Prompt::Ids(ids) => ids,
-            Prompt::Text(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::measure::figures::{compute_figures, to_float};
 use crate::measure::gpu::add_energy;
 use crate::measure::noise::find_noise;
 use crate::measure::record::{End, Moment, Phase};
+use crate::measure::source::{PromptFile, PromptSource};
 use crate::measure::statistics::interpolated_percentile;
 use crate::measure::timeline::draw_timeline;
 use crate::measure::verdicts::{judge_run, worst_of};
@@ -32,6 +33,8 @@ pub struct RunDescription {
     pub seed: u64,
     /// Source of the prompts, in a word.
     pub data: String,
+    /// The source of the prompts, as it was asked for.
+    pub source: PromptSource,
     /// Size of the vocabulary of random prompts.
     pub vocabulary: Option<u32>,
     /// Sampling temperature.
@@ -94,11 +97,24 @@ fn describe_load(evidence: &Evidence, run: &RunDescription) -> MeasuredLoad {
         least_s: f64::from(evidence.extent.least_s),
         most_s: evidence.extent.most_s.map(f64::from),
         vocabulary: run.vocabulary,
+        prompts: Some(form_of(&run.source).to_owned()),
+        tokenizer: run.source.tokenizer.clone(),
         data: run.data.clone(),
+        file: evidence.file.clone(),
+        speed: evidence.load.speed(),
+        ramp_s: f64::from(evidence.extent.ramp_s),
         seed: run.seed,
         warm_up: evidence.extent.warm_up,
         ignores_end: evidence.ignores_end,
         temperature: run.temperature,
+    }
+}
+
+/// Returns the form of the prompts: those of a data file have the form that it gives them.
+fn form_of(source: &PromptSource) -> &'static str {
+    match source.file {
+        Some(PromptFile::Data { .. }) => "data",
+        _ => source.form.name(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::facts::Facts;
 use crate::measure::course::Course;
-use crate::measure::{Api, Extent, Lengths, Load};
+use crate::measure::{Api, Extent, Lengths, Load, PromptForm, PromptSource};
 use crate::plan::digest::digest;
 use crate::plan::eval::{BenchRequest, engine_client, results_dir};
 use crate::plan::measured_host::{host_of_client, host_of_server};
@@ -57,6 +57,8 @@ pub struct MeasureRequest {
     pub load: Load,
     /// The lengths.
     pub lengths: Lengths,
+    /// The source of the prompts.
+    pub source: PromptSource,
     /// The extent.
     pub extent: Extent,
     /// Seed of all random numbers; `None` for a new one in each run.
@@ -84,10 +86,7 @@ pub fn load_of_profile(bench: &Bench) -> (Load, Lengths) {
 /// Returns the number of measured requests of a load unless the user says it: at least `count`, and enough to be believed.
 #[must_use]
 pub fn requests_for(load: &Load, count: u32) -> u32 {
-    let slots = match load {
-        Load::Concurrency(slots) => *slots,
-        Load::Rate { .. } => 0,
-    };
+    let slots = load.slots().unwrap_or(0);
     count.max(FEWEST).max(slots.saturating_mul(WAVES))
 }
 
@@ -153,6 +152,7 @@ fn load_step(request: &MeasureRequest, facts: &Facts) -> MeasureLoad {
         api: request.api,
         load: request.load,
         lengths: request.lengths,
+        source: request.source.clone(),
         extent: request.extent,
         seed: request.seed,
         ignores_end: request.ignores_end,
@@ -174,7 +174,12 @@ fn load_step(request: &MeasureRequest, facts: &Facts) -> MeasureLoad {
             step.model_path = Some(client.model.clone());
             step.profile = Some(profile.clone());
             step.stack = Some(client.stack.name.clone());
-            step.by_engine = Some(engine_client(client, facts));
+            // The engine's own client does not read such files.
+            step.by_engine = request
+                .source
+                .file
+                .is_none()
+                .then(|| engine_client(client, facts));
         }
         MeasuredEndpoint::Url { base_url, model } => {
             step.base_url.clone_from(base_url);
@@ -190,18 +195,24 @@ pub(super) fn bench_step(client: BenchRequest, profile: &str, facts: &Facts) -> 
     let Some(api) = Api::of_sglang_backend(&client.bench.backend) else {
         return Step::RunBenchmark(engine_client(&client, facts));
     };
+    let source = PromptSource {
+        form: PromptForm::of(api),
+        ..PromptSource::default()
+    };
     let (load, lengths) = load_of_profile(&client.bench);
     let request = MeasureRequest {
         vocabulary: None,
         api,
         load,
         lengths,
+        source,
         extent: Extent {
             requests: requests_for(&load, client.bench.num_prompts.get()),
             least_s: LEAST_OF_CHAIN_S,
             most_s: None,
             stall_s: STALL_S,
             warm_up: true,
+            ramp_s: 0,
         },
         seed: None,
         ignores_end: true,

@@ -8,7 +8,7 @@ use crate::doctor::Blocker;
 use crate::evaluate::AnswerSettings;
 use crate::facts::{MeasuredStart, WeightFile};
 use crate::measure::course::Course;
-use crate::measure::{Api, Extent, Lengths, Load};
+use crate::measure::{Api, Extent, Lengths, Load, PromptSource};
 use crate::plan::image::BuildImage;
 use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
 use crate::profile::Verify;
@@ -547,6 +547,9 @@ pub struct MeasureLoad {
     pub load: Load,
     /// The lengths.
     pub lengths: Lengths,
+    /// The source of the prompts.
+    #[serde(default, skip_serializing_if = "PromptSource::is_default")]
+    pub source: PromptSource,
     /// The extent.
     pub extent: Extent,
     /// Seed of all random numbers; `None` for a new one in each run.

@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use crate::doctor::Blocker;
 use crate::evaluate::Task;
-use crate::measure::Load;
 use crate::measure::course::Course;
+use crate::measure::{Load, PromptFile, PromptForm};
 use crate::plan::{
     AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
     CheckSnapshot, CreateVenv, EvaluateModel, MeasureCourse, MeasureLoad, Mount, Plan, ProveArguments,
@@ -642,8 +642,22 @@ fn load(step: &MeasureLoad) -> String {
                 add("--max-concurrency", most.to_string());
             }
         }
+        Load::Replay {
+            speed,
+            most_in_flight,
+        } => {
+            add("--speed", speed.to_string());
+            if let Some(most) = most_in_flight {
+                add("--max-concurrency", most.to_string());
+            }
+        }
     }
-    add("--num-prompts", step.extent.requests.to_string());
+    if step.extent.ramp_s > 0 {
+        add("--ramp", step.extent.ramp_s.to_string());
+    }
+    if step.extent.requests < u32::MAX {
+        add("--num-prompts", step.extent.requests.to_string());
+    }
     command(&by_flag(&words))
 }
 
@@ -654,10 +668,28 @@ fn words_of_bench(step: &MeasureLoad, command: &[&str]) -> Vec<String> {
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
     add("--url", step.base_url.clone());
     add("--api", step.api.name().to_owned());
-    add("--input-len", step.lengths.input.to_string());
-    add("--output-len", step.lengths.output.to_string());
+    match &step.source.file {
+        None => {
+            add("--input-len", step.lengths.input.to_string());
+            add("--output-len", step.lengths.output.to_string());
+        }
+        Some(PromptFile::Data { path, .. }) => {
+            add("--data", path.clone());
+            add("--output-len", step.lengths.output.to_string());
+        }
+        Some(PromptFile::Trace { path }) => add("--trace", path.clone()),
+    }
+    if step.source.form != PromptForm::of(step.api) {
+        add("--prompts", step.source.form.name().to_owned());
+    }
+    if let Some(tokenizer) = &step.source.tokenizer {
+        add("--tokenizer", tokenizer.clone());
+    }
     if let Some(seed) = step.seed {
         add("--seed", seed.to_string());
+    }
+    if matches!(step.source.file, Some(PromptFile::Data { repeats: true, .. })) {
+        words.push("--repeat-data".to_owned());
     }
     words
 }
@@ -672,7 +704,7 @@ fn several_loads(step: &MeasureCourse) -> String {
                 .clone()
                 .filter_map(|load| match load {
                     Load::Concurrency(count) => Some(count.to_string()),
-                    Load::Rate { .. } => None,
+                    Load::Rate { .. } | Load::Replay { .. } => None,
                 })
                 .collect();
             let rates: Vec<String> = loads

@@ -99,7 +99,7 @@ impl MeasuredServer {
 pub struct MeasuredLoad {
     /// API: `generate`, `completions`, `chat`.
     pub api: String,
-    /// `concurrency`, `constant` or `poisson`.
+    /// `concurrency`, `constant`, `poisson` or `trace`.
     pub kind: String,
     /// Requests in flight; `None` without a limit.
     pub max_concurrency: Option<u32>,
@@ -123,8 +123,23 @@ pub struct MeasuredLoad {
     /// Size of the vocabulary from which random tokens are drawn; `None` in a result of an earlier dsr1.
     #[serde(default)]
     pub vocabulary: Option<u32>,
-    /// Source of the prompts: `random`.
+    /// Form of the prompts: `ids` or `text`, or `data` for that of a data file; `None` in a result of an earlier dsr1, which sent ids.
+    #[serde(default)]
+    pub prompts: Option<String>,
+    /// The tokenizer that the user named for texts; `None` for that of the server's model.
+    #[serde(default)]
+    pub tokenizer: Option<String>,
+    /// Source of the prompts: `random`, `jsonl`, `array`, `mooncake`, `azure`, `burstgpt`.
     pub data: String,
+    /// The file that the prompts are of; `None` for random ones.
+    #[serde(default)]
+    pub file: Option<MeasuredFile>,
+    /// Seconds over which the load rose to its height; 0 in a result of an earlier dsr1.
+    #[serde(default)]
+    pub ramp_s: f64,
+    /// Times faster than its trace; `None` without a trace.
+    #[serde(default)]
+    pub speed: Option<f64>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// True if the load was handed over from a warm-up.
@@ -133,6 +148,31 @@ pub struct MeasuredLoad {
     pub ignores_end: bool,
     /// Sampling temperature.
     pub temperature: f64,
+}
+
+/// The file that the prompts of a load are of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MeasuredFile {
+    /// Its path, as the user named it.
+    pub path: String,
+    /// Its hash, in hexadecimal.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its lines without a header, or its elements. Of more than 16,777,216 the later ones are not used.
+    pub records: u64,
+    /// True if it was used again when all of it was used.
+    pub repeats: bool,
+    /// Records that were made to requests; some are made ahead and never sent.
+    pub used: u64,
+    /// Records that cannot be read, as far as they were looked at.
+    pub broken: u64,
+    /// Records that are longer than the context of the server.
+    pub too_long: u64,
+    /// The first broken ones: their place, and the reason.
+    pub examples: Vec<String>,
+    /// True if all of it was read.
+    pub has_ended: bool,
 }
 
 /// The client, and what it did while it measured.

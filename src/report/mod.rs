@@ -31,8 +31,8 @@ pub use evaluation::{
 };
 pub use expose::{ExposedRequest, ExposedServer};
 pub use measurement::{
-    Distributions, Figures, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, Noise,
-    OtherFigures, Reasoning, RequestCounts, Second, Times, Trust, Verdict,
+    Distributions, Figures, MeasuredFile, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement,
+    MeasuringClient, Noise, OtherFigures, Reasoning, RequestCounts, Second, Times, Trust, Verdict,
 };
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::safe;
 use crate::measure::Tool;
-use crate::report::{Figures, MeasuredGpus, Measurement, Times, Trust, Verdict};
+use crate::report::{Figures, MeasuredGpus, MeasuredLoad, Measurement, Times, Trust, Verdict};
 
 /// Width of the block, and of its first column, as `sglang.bench_serving` has them.
 const BLOCK: usize = 50;
@@ -87,6 +87,14 @@ fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
         let _ = writeln!(out, "{:-^BLOCK$}", "Reasoning");
         row(out, "Mean reasoning tokens:", &figure(reasoning.mean_tokens));
         row(out, "Mean answer tokens:", &figure(reasoning.mean_answer_tokens));
+        for (label, rate) in [
+            ("Reasoning of a request (tok/s):", reasoning.tokens_per_s),
+            ("Answer of a request (tok/s):", reasoning.answer_tokens_per_s),
+        ] {
+            if let Some(rate) = rate {
+                row(out, label, &figure(rate));
+            }
+        }
     }
     if let Some(gpus) = &measurement.gpus {
         write_gpus(out, gpus);
@@ -94,12 +102,33 @@ fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
     let _ = writeln!(out, "{}", "=".repeat(BLOCK));
     let _ = writeln!(
         out,
-        "prompts: random, {} tokens, seed {}; client: {} {}, by its own definitions",
-        load.input_len + load.shared_prefix,
+        "prompts: {}, seed {}{}; client: {} {}, by its own definitions",
+        prompts_of(load),
         load.seed,
+        if load.ramp_s > 0.0 {
+            format!("; ramp: {:.0} s", load.ramp_s)
+        } else {
+            String::new()
+        },
         safe(&client.name),
         safe(&client.version),
     );
+}
+
+/// Returns the source of prompts: random ones with their length, or a file.
+fn prompts_of(load: &MeasuredLoad) -> String {
+    let form = match load.prompts.as_deref() {
+        Some("text") => " text",
+        _ => "",
+    };
+    let source = format!("{}{form}", safe(&load.data));
+    match (&load.file, load.speed) {
+        (None, _) => format!("{source}, {} tokens", load.input_len + load.shared_prefix),
+        (Some(file), None) => format!("{source} of {}", safe(&file.path)),
+        (Some(file), Some(speed)) => {
+            format!("trace {source} of {}, {speed} times as fast", safe(&file.path))
+        }
+    }
 }
 
 fn write_gpus(out: &mut String, gpus: &MeasuredGpus) {

@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/targets/answer.rs"]
 mod answer;
+#[path = "../fuzz/targets/data.rs"]
+mod data;
 #[path = "../fuzz/targets/diagnose.rs"]
 mod diagnose;
 #[path = "../fuzz/targets/evaluate.rs"]
@@ -128,6 +130,11 @@ impl Drop for Shown<'_> {
 #[test]
 fn answers() {
     check_all("answer", &files("tests/fuzz/seeds/answer"), answer::check_answer);
+}
+
+#[test]
+fn data_and_traces() {
+    check_all("data", &files("tests/fuzz/seeds/data"), data::check_data);
 }
 
 #[test]

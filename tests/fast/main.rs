@@ -31,6 +31,7 @@ mod monitoring;
 mod page;
 mod plan;
 mod profiles;
+mod prompts;
 mod pull;
 mod readme;
 mod runners;

@@ -28,6 +28,7 @@ const fn stage(load: Load, requests: u32) -> Stage {
             most_s: None,
             stall_s: 20,
             warm_up: true,
+            ramp_s: 0,
         },
     }
 }

@@ -20,11 +20,32 @@ pub(super) fn shape_of(args: &TrafficArgs, waves: Option<u32>) -> Shape {
             most_s: args.max_duration,
             stall_s: args.timeout.unwrap_or(plan::STALL_S),
             warm_up: true,
+            ramp_s: 0,
         },
         waves: match (args.num_prompts, waves) {
             (Some(_), None) => 0,
             (_, waves) => waves.unwrap_or(plan::WAVES),
         },
+    }
+}
+
+/// Refuses options that only a single load has.
+///
+/// # Errors
+/// [`Kind::Usage`] with the option.
+pub(super) fn check_options(args: &TrafficArgs) -> Result<()> {
+    let single = [
+        ("--no-warm-up", args.no_warm_up),
+        ("--ramp", args.ramp > 0),
+        ("--trace", args.trace.is_some()),
+    ];
+    match single.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => Err(
+            Error::new(Kind::Usage, format!("{option} is an option of a single load"))
+                .cause("here each load takes over from the one before it")
+                .hint("leave it out, or measure single loads with dsr1 bench"),
+        ),
     }
 }
 

@@ -98,7 +98,7 @@ fn bench_args(args: &GateArgs, baseline: &Side) -> Result<BenchArgs> {
         words.extend(["--profile-file".to_owned(), file.to_string_lossy().into_owned()]);
     }
     if let Some(Command::Bench(args)) = Cli::command_of(&words) {
-        return Ok(args);
+        return Ok(*args);
     }
     Err(Error::new(
         Kind::Usage,

@@ -10,7 +10,7 @@ use crate::effects::Found;
 use crate::effects::docker::Docker;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::measure::{Api, Extent, Lengths, Load};
+use crate::measure::{Api, Extent, Lengths, Load, PromptFile, PromptForm, PromptSource};
 use crate::plan::{self, BenchRequest, MeasureRequest, MeasuredEndpoint, Plan, Strictness};
 use crate::profile::{Bench, Count, Profile, Stack};
 use crate::report::{Measurement, Outcome, Report, ServerState, Trust};
@@ -94,7 +94,9 @@ async fn prepare_own(
     let (profile, stack) = profile_of_server(context, &found, subject.profile_file.as_deref())?;
     let facts = facts_about(context, &found, &stack).await;
     let bench = with_arguments(&profile.bench, load);
-    if let Some(most) = context.effects.context_length(&found.status.base_url).await {
+    if has_own_lengths(load)
+        && let Some(most) = context.effects.context_length(&found.status.base_url).await
+    {
         check_lengths(&bench, load.shared_prefix, most, &found.status.name)?;
     }
     if by_engine {
@@ -132,10 +134,12 @@ fn own(
     bench: &Bench,
     facts: Facts,
 ) -> Result<Prepared> {
-    if api == Api::Chat {
-        return Err(Error::new(Kind::Usage, "cannot measure --api chat yet")
-            .cause("prompts are token ids, which a message cannot hold")
-            .hint("pass --api completions or --api generate"));
+    if api == Api::Chat && args.1.prompts == Some(PromptForm::Ids) {
+        return Err(
+            Error::new(Kind::Usage, "cannot send --prompts ids with --api chat")
+                .cause("a message holds text")
+                .hint("leave --prompts out, or pass --api completions or --api generate"),
+        );
     }
     let request = request_of(args, endpoint, api, bench);
     Ok(Prepared::Own(Box::new(request), Box::new(facts)))
@@ -245,11 +249,16 @@ fn request_of(
         seed,
         stop_at_end,
         no_warm_up,
+        ramp,
         shared_prefix,
         ..
     } = *args;
     let (closed, lengths) = plan::load_of_profile(bench);
     let load = match request_rate {
+        _ if args.trace.is_some() => Load::Replay {
+            speed: args.speed,
+            most_in_flight: max_concurrency,
+        },
         None => closed,
         Some(per_second) => Load::Rate {
             per_second,
@@ -257,26 +266,70 @@ fn request_of(
             most_in_flight: max_concurrency,
         },
     };
+    let requests = match load {
+        // The whole trace.
+        Load::Replay { .. } => u32::MAX,
+        _ => plan::requests_for(&load, bench.num_prompts.get()),
+    };
+    let lengths = Lengths {
+        shared_prefix,
+        ..lengths
+    };
     MeasureRequest {
         endpoint,
         vocabulary: subject.vocabulary,
         api,
         load,
-        lengths: Lengths {
-            shared_prefix,
-            ..lengths
+        lengths: match (&args.data, &args.trace) {
+            (None, None) => lengths,
+            // Where the data say nothing, answers have the length of the option or the profile.
+            (Some(_), _) => Lengths {
+                input: 0,
+                ratio: 1.0,
+                ..lengths
+            },
+            (None, Some(_)) => Lengths {
+                input: 0,
+                output: 0,
+                ratio: 1.0,
+                shared_prefix: 0,
+            },
         },
         extent: Extent {
-            requests: num_prompts.unwrap_or_else(|| plan::requests_for(&load, bench.num_prompts.get())),
+            requests: num_prompts.unwrap_or(requests),
             least_s: duration.unwrap_or(plan::LEAST_S),
             most_s: max_duration,
             stall_s: timeout.unwrap_or(plan::STALL_S),
             warm_up: !no_warm_up,
+            ramp_s: ramp,
         },
         seed,
         ignores_end: !stop_at_end,
+        source: source_of(args, api),
         strictness: Strictness::RefusesBad,
         records: None,
+    }
+}
+
+/// Returns true if the lengths of the requests are those of options and the profile, and not of a file.
+const fn has_own_lengths(args: &TrafficArgs) -> bool {
+    args.data.is_none() && args.trace.is_none()
+}
+
+/// Returns the source of the prompts that the user asks for.
+fn source_of(args: &TrafficArgs, api: Api) -> PromptSource {
+    let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    PromptSource {
+        form: args.prompts.unwrap_or_else(|| PromptForm::of(api)),
+        tokenizer: args.tokenizer.as_deref().map(path),
+        file: match (&args.data, &args.trace) {
+            (Some(data), _) => Some(PromptFile::Data {
+                path: path(data),
+                repeats: args.repeat_data,
+            }),
+            (None, Some(trace)) => Some(PromptFile::Trace { path: path(trace) }),
+            (None, None) => None,
+        },
     }
 }
 

@@ -31,9 +31,9 @@ use crate::error::Result;
 pub(super) use load::{client_env, facts_about, plan_bench, profile_of_server, serving_server};
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
+pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
     match &args.what {
-        None => load::run(context, &args).await,
+        None => load::run(context, args).await,
         Some(BenchPart::Sweep(args)) => Box::pin(sweep::run(context, args)).await,
         Some(BenchPart::Slo(args)) => Box::pin(slo::run(context, args)).await,
         Some(BenchPart::Compare(args)) => compare::run(context, args),

@@ -57,6 +57,16 @@ pub(super) async fn run(context: &Context, args: &ReproduceArgs) -> Result<()> {
             ],
         ));
     }
+    if let Some(file) = &run.load.file
+        && !std::path::Path::new(&file.path).exists()
+    {
+        lacks.push(shortfall(
+            "data",
+            &format!("{} with the SHA-256 {}", file.path, file.sha256),
+            "not there",
+            "ask for the file, and name its path here in the last command",
+        ));
+    }
     add_host(&run, &context.gpu_facts(None).await?, &mut lacks);
     let version = env!("CARGO_PKG_VERSION");
     if run.client.name != "dsr1" || run.client.version != version {

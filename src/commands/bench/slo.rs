@@ -1,6 +1,6 @@
 //! `dsr1 bench slo`: the largest load that keeps limits.
 
-use super::course::{carry_out, shape_of};
+use super::course::{carry_out, check_options, shape_of};
 use super::load::prepare_load;
 use crate::cli::{SearchedBy, SloArgs};
 use crate::commands::context::Context;
@@ -17,6 +17,7 @@ const RATES: (f64, f64) = (0.01, 10_000.0);
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
+    check_options(&args.load)?;
     let (request, facts) = Box::pin(prepare_load(context, &args.subject, &args.load)).await?;
     let limits = Limits {
         ttft_ms: args.ttft,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::course::{carry_out, shape_of};
+use super::course::{carry_out, check_options, shape_of};
 use super::load::prepare_load;
 use super::report::write_page;
 use crate::cli::{SweepArgs, TrafficArgs};
@@ -16,11 +16,7 @@ use crate::report::{Sweep, Trust};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &SweepArgs) -> Result<()> {
-    if args.load.no_warm_up {
-        return Err(Error::new(Kind::Usage, "a sweep has no --no-warm-up")
-            .cause("each load is handed over from the one before it")
-            .hint("leave it out, or measure single loads with dsr1 bench"));
-    }
+    check_options(&args.load)?;
     if let Some(page) = args.html.as_deref().filter(|_| !args.dry_run) {
         // Not after hours of measuring.
         user_files::check_new(page, args.force)?;

@@ -186,8 +186,22 @@ impl Http {
     /// # Errors
     /// [`Kind::Server`] when nothing answers in time.
     pub async fn post_json(&self, url: &str, body: &Value, timeout: Duration) -> Result<(u16, Value)> {
+        self.post_json_with(url, None, body, timeout).await
+    }
+
+    /// As [`Self::post_json`], with the key of the server, if it needs one.
+    ///
+    /// # Errors
+    /// As [`Self::post_json`].
+    pub(in crate::effects) async fn post_json_with(
+        &self,
+        url: &str,
+        key: Option<&Secret>,
+        body: &Value,
+        timeout: Duration,
+    ) -> Result<(u16, Value)> {
         // The answer is one body that arrives when all of it is computed: only the whole has a time limit.
-        let request = self.client(url)?.post(url).json(body).timeout(timeout);
+        let request = with_key(self.client(url)?.post(url).json(body), key).timeout(timeout);
         let answer = read_answer(
             request.send().await.map_err(|error| failed(url, &error))?,
             url,

@@ -50,6 +50,8 @@ pub(super) struct Driver<'a> {
     origin: Moment,
     source: Source,
     schedule: Option<Schedule>,
+    /// The next request of a trace, which has its moment.
+    upcoming: Option<Prepared>,
     next_due: Option<Moment>,
     records: Vec<Record>,
     clock: Clock,
@@ -79,7 +81,8 @@ impl<'a> Driver<'a> {
             is_handing_over: false,
             origin: Moment(0),
             source,
-            schedule: schedule_of(job, &job.stage.load),
+            schedule: schedule_of(job, &job.stage),
+            upcoming: None,
             next_due: None,
             records: Vec::new(),
             clock: Clock::start(),
@@ -119,7 +122,7 @@ impl<'a> Driver<'a> {
         self.clock = Clock::start();
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         let mut checked = Moment(0);
-        self.next_due = self.due_next();
+        self.next_due = self.due_next(Moment(0));
         loop {
             let now = self.clock.compare();
             let is_pending = self.issue(now)?;
@@ -210,9 +213,9 @@ impl<'a> Driver<'a> {
         self.begun = None;
         (self.lag, self.stamped, self.unstamped) = (Histogram::default(), 0, 0);
         (self.reconnects, self.clock.steps, self.source.waited) = (0, 0, Duration::ZERO);
-        self.schedule = schedule_of(self.job, &stage.load);
+        self.schedule = schedule_of(self.job, &stage);
         self.begun_at = now;
-        self.next_due = self.due_next();
+        self.next_due = self.due_next(now);
         self.note_hand_over(now);
     }
 
@@ -226,14 +229,26 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Returns the moment at which the schedule has its next request.
-    fn due_next(&mut self) -> Option<Moment> {
-        let at = self.schedule.as_mut()?.next()?;
+    /// Returns the moment of the next request of an open loop: that of the schedule, or that which a trace gives the request.
+    fn due_next(&mut self, now: Moment) -> Option<Moment> {
+        let at = if let Load::Replay { .. } = self.stage.load {
+            if self.upcoming.is_none() {
+                self.upcoming = self.source.next();
+            }
+            if self.upcoming.is_none() {
+                self.phases.exhaust(now);
+            }
+            self.upcoming.as_ref()?.at?
+        } else {
+            self.schedule.as_mut()?.next()?
+        };
         Some(self.begun_at.after(at))
     }
 
     /// Begins the requests that are due. Returns true if others are due, too.
     fn issue(&mut self, now: Moment) -> io::Result<bool> {
+        self.phases.grow(now);
+        self.note_hand_over(now);
         for _ in 0..BURST {
             if self.is_left() {
                 return Ok(false);
@@ -244,7 +259,7 @@ impl<'a> Driver<'a> {
             let Some(index) = self.free_slot(now) else {
                 return Ok(false);
             };
-            let Some(prepared) = self.source.next() else {
+            let Some(prepared) = self.upcoming.take().or_else(|| self.source.next()) else {
                 self.phases.exhaust(now);
                 self.schedule = None;
                 self.next_due = None;
@@ -257,7 +272,7 @@ impl<'a> Driver<'a> {
                 self.free.push(index);
                 return Ok(false);
             }
-            self.next_due = self.due_next();
+            self.next_due = self.due_next(now);
             self.watch.in_flight.fetch_add(1, Ordering::Relaxed);
             self.begin(index, number, phase, due, prepared)?;
         }
@@ -273,7 +288,7 @@ impl<'a> Driver<'a> {
     fn due_now(&self, now: Moment) -> Option<Moment> {
         match self.stage.load {
             Load::Concurrency(_) => self.has_room().then_some(now),
-            Load::Rate { .. } => self.next_due.filter(|due| *due <= now),
+            Load::Rate { .. } | Load::Replay { .. } => self.next_due.filter(|due| *due <= now),
         }
     }
 
@@ -477,10 +492,9 @@ impl<'a> Driver<'a> {
     }
 
     fn sleep_from(&self, now: Moment) -> Duration {
-        match self.next_due {
-            Some(due) if self.has_room() => due.since(now).min(TICK),
-            _ => TICK,
-        }
+        let due = self.next_due.filter(|_| self.has_room());
+        let next = [due, self.phases.next_growth()].into_iter().flatten().min();
+        next.map_or(TICK, |next| next.since(now).min(TICK))
     }
 
     /// Returns what was measured of the stage. Its requests that are in flight go on, and are in it as they are now.
@@ -526,15 +540,16 @@ enum Next {
 }
 
 /// Returns the schedule of an open loop; `None` for a closed one.
-fn schedule_of(job: &Job, load: &Load) -> Option<Schedule> {
-    match *load {
-        Load::Concurrency(_) => None,
+fn schedule_of(job: &Job, stage: &Stage) -> Option<Schedule> {
+    match stage.load {
+        Load::Concurrency(_) | Load::Replay { .. } => None,
         Load::Rate {
             per_second, arrivals, ..
         } => Some(Schedule::new(
             per_second,
             arrivals,
             Random::new(job.seed, ARRIVALS),
+            stage.extent.ramp_s,
         )),
     }
 }

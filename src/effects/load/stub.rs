@@ -54,6 +54,7 @@ pub async fn find_ceiling(
                 most_s: None,
                 stall_s: 60,
                 warm_up: false,
+                ramp_s: 0,
             },
         },
         ..job.clone()
@@ -235,6 +236,7 @@ mod tests {
                     most_s: None,
                     stall_s: 10,
                     warm_up: true,
+                    ramp_s: 0,
                 },
             },
             limits: None,

@@ -17,6 +17,7 @@ pub(in crate::effects) mod measure;
 mod metrics;
 mod pick;
 mod prefetch;
+mod prompts;
 mod questions;
 pub(in crate::effects) mod record;
 mod release;

@@ -260,29 +260,21 @@ impl Runtime<'_> {
         }
     }
 
-    /// Reads a text where the engine sees it, through links: those of a hub cache have the files of a model behind them, and an
+    /// Reads a file where the engine sees it, through links: those of a hub cache have the files of a model behind them, and an
     /// archive of a container has the link itself.
-    pub(in crate::effects) async fn read_text(&self, path: &str) -> Result<String> {
-        match self {
-            Self::Docker { docker, name, .. } => {
-                let argv = ["cat", "--", path].map(str::to_owned);
-                let mut text = String::new();
-                let mut keep = |line: &str| {
-                    text.push_str(line);
-                    text.push('\n');
-                };
-                match docker.exec(name, &argv, &BTreeMap::new(), &mut keep).await? {
-                    0 => Ok(text),
-                    code => Err(
-                        Error::new(Kind::Docker, format!("cannot read `{path}` in {name}"))
-                            .cause(format!("cat ended with {code}")),
-                    ),
-                }
-            }
-            Self::Process { .. } => {
-                let bytes = self.read_file(path).await?;
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
+    pub(in crate::effects) async fn read_linked(&self, path: &str) -> Result<Vec<u8>> {
+        let Self::Docker { docker, name, .. } = self else {
+            return self.read_file(path).await;
+        };
+        let argv = ["readlink", "-f", "--", path].map(str::to_owned);
+        let mut last = String::new();
+        let mut keep = |line: &str| line.clone_into(&mut last);
+        match docker.exec(name, &argv, &BTreeMap::new(), &mut keep).await? {
+            0 => self.read_file(&last).await,
+            code => Err(
+                Error::new(Kind::Docker, format!("cannot read `{path}` in {name}"))
+                    .cause(format!("readlink ended with {code}: {last}")),
+            ),
         }
     }
 

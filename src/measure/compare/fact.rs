@@ -1,6 +1,6 @@
 //! The facts of a result that can explain another figure, the weightiest first.
 
-use crate::report::{Measurement, Subject};
+use crate::report::{MeasuredLoad, Measurement, Subject};
 
 /// A fact of one result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub(super) fn facts_of(run: &Measurement) -> Vec<Fact> {
     facts
 }
 
-fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 16] {
+fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 19] {
     let load = &run.load;
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "no limit".to_owned());
     [
@@ -107,8 +107,20 @@ fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 16] {
             or_none(load.request_rate.map(|rate| rate.to_string())),
             true,
         ),
-        ("data", load.data.clone(), true),
+        ("data", data_of(load), true),
+        (
+            "speed",
+            load.speed
+                .map_or_else(|| "no trace".to_owned(), |speed| speed.to_string()),
+            true,
+        ),
+        (
+            "prompts",
+            load.prompts.clone().unwrap_or_else(|| "ids".to_owned()),
+            true,
+        ),
         ("warm_up", load.warm_up.to_string(), true),
+        ("ramp_s", load.ramp_s.to_string(), true),
         ("ignores_end", load.ignores_end.to_string(), true),
         ("temperature", load.temperature.to_string(), true),
         ("requests", load.requests.to_string(), false),
@@ -125,6 +137,15 @@ fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 16] {
             false,
         ),
     ]
+}
+
+/// Returns the source of prompts, with the hash of its file: the path does not matter.
+fn data_of(load: &MeasuredLoad) -> String {
+    match &load.file {
+        Some(file) if file.repeats => format!("{} {} again and again", load.data, file.sha256),
+        Some(file) => format!("{} {}", load.data, file.sha256),
+        None => load.data.clone(),
+    }
 }
 
 fn trust_of(run: &Measurement) -> &'static str {

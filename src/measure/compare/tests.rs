@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::report::{
-    Comparison, Figures, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, Noise, NoiseSource,
-    RequestCounts, Subject, Times, Trust, Verdict,
+    Comparison, Figures, MeasuredFile, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, Noise,
+    NoiseSource, RequestCounts, Subject, Times, Trust, Verdict,
 };
 
 fn times(p50: f64) -> Times {
@@ -55,6 +55,11 @@ fn result(began: &str, slow: f64) -> Measurement {
             least_s: 10.0,
             most_s: None,
             vocabulary: Some(129_280),
+            prompts: Some("ids".to_owned()),
+            tokenizer: None,
+            file: None,
+            speed: None,
+            ramp_s: 0.0,
             data: "random".to_owned(),
             seed: 7,
             warm_up: true,
@@ -307,6 +312,7 @@ fn the_options_of_a_load_make_it_again() {
     load.request_rate = Some(2.5);
     load.max_concurrency = None;
     load.shared_prefix = 9;
+    load.ramp_s = 20.0;
     load.most_s = Some(60.0);
     load.warm_up = false;
     load.ignores_end = false;
@@ -314,6 +320,63 @@ fn the_options_of_a_load_make_it_again() {
     assert_eq!(
         flags_of_load(&load).join(" "),
         "--api generate --input-len 1024 --output-len 128 --range-ratio 1 --shared-prefix 9 --request-rate 2.5 \
-         --arrivals poisson --num-prompts 80 --duration 10 --max-duration 60 --stop-at-end --no-warm-up"
+         --arrivals poisson --ramp 20 --num-prompts 80 --duration 10 --max-duration 60 --stop-at-end --no-warm-up"
     );
+    let mut load = result("a", 1.0).load;
+    load.prompts = Some("text".to_owned());
+    load.tokenizer = Some("t.json".to_owned());
+    load.vocabulary = None;
+    let words = flags_of_load(&load).join(" ");
+    assert!(
+        words.ends_with(" --duration 10 --prompts text --tokenizer t.json"),
+        "{words}"
+    );
+    load.prompts = Some("data".to_owned());
+    load.tokenizer = None;
+    load.file = Some(MeasuredFile {
+        path: "d.jsonl".to_owned(),
+        repeats: true,
+        ..MeasuredFile::default()
+    });
+    assert_eq!(
+        flags_of_load(&load).join(" "),
+        "--api generate --data d.jsonl --output-len 128 --max-concurrency 16 --num-prompts 80 --duration 10 --repeat-data"
+    );
+    load.prompts = Some("ids".to_owned());
+    load.file = Some(MeasuredFile {
+        path: "t.csv".to_owned(),
+        ..MeasuredFile::default()
+    });
+    load.speed = Some(2.5);
+    load.kind = "trace".to_owned();
+    load.max_concurrency = None;
+    load.requests = u32::MAX;
+    assert_eq!(
+        flags_of_load(&load).join(" "),
+        "--api generate --trace t.csv --speed 2.5 --duration 10"
+    );
+}
+
+#[test]
+fn another_file_is_another_load_and_another_path_is_not() {
+    let with = |path: &str, hash: &str| {
+        changed(side("a", &[1.0]), |run| {
+            run.load.data = "jsonl".to_owned();
+            run.load.file = Some(MeasuredFile {
+                path: path.to_owned(),
+                sha256: hash.to_owned(),
+                ..MeasuredFile::default()
+            });
+        })
+    };
+    let differ = |a: &Side, b: &Side| -> Vec<String> {
+        compare_sides(a, b, false)
+            .differences
+            .into_iter()
+            .filter(|difference| difference.subject == Subject::Load)
+            .map(|difference| difference.what)
+            .collect()
+    };
+    assert_eq!(differ(&with("x", "1"), &with("y", "1")), Vec::<String>::new());
+    assert_eq!(differ(&with("x", "1"), &with("x", "2")), ["data"]);
 }

@@ -17,10 +17,7 @@ impl Shape {
     /// Returns the stage of a load.
     #[must_use]
     pub fn stage(&self, load: Load) -> Stage {
-        let slots = match load {
-            Load::Concurrency(slots) => slots,
-            Load::Rate { .. } => 0,
-        };
+        let slots = load.slots().unwrap_or(0);
         Stage {
             load,
             extent: Extent {
@@ -68,6 +65,7 @@ mod tests {
         most_s: None,
         stall_s: 60,
         warm_up: true,
+        ramp_s: 0,
     };
 
     #[test]

@@ -187,6 +187,7 @@ mod tests {
                     most_s: None,
                     stall_s: 1,
                     warm_up: true,
+                    ramp_s: 0,
                 },
                 waves: 5,
             },

@@ -5,7 +5,7 @@ use crate::measure::course::is_piling_up;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::to_float;
 use crate::measure::load::Load;
-use crate::measure::record::{End, Moment};
+use crate::measure::record::{End, Moment, Record};
 use crate::measure::statistics::mean;
 use crate::report::{Figures, Trust, Verdict};
 
@@ -17,9 +17,18 @@ const FAR_OFF: f64 = 0.8;
 pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
     let (asked, delivered, unit) = match evidence.load {
         Load::Concurrency(slots) => (f64::from(slots), figures.concurrency, "in flight"),
-        Load::Rate { per_second, .. } => (per_second, sent_rate(evidence)?, "requests/s sent"),
+        Load::Rate { per_second, .. } => (
+            per_second,
+            rate_of(evidence, |record| record.sent)?,
+            "requests/s sent",
+        ),
+        Load::Replay { .. } => (
+            rate_of(evidence, |record| record.due)?,
+            rate_of(evidence, |record| record.sent)?,
+            "requests/s sent",
+        ),
     };
-    let share = delivered / asked;
+    let share = if asked > 0.0 { delivered / asked } else { 1.0 };
     let text = format!("{delivered:.1} {unit} of {asked:.1} asked for");
     let late = evidence.dispatch_p99().map_or(0.0, |late| late.as_secs_f64());
     if share < FAR_OFF {
@@ -39,15 +48,15 @@ pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<V
     Some(verdict("load", Trust::Trusted, text))
 }
 
-/// Returns the requests a second that were sent in the window.
-fn sent_rate(evidence: &Evidence) -> Option<f64> {
+/// Returns the requests a second that have a moment in the window.
+fn rate_of(evidence: &Evidence, moment: impl Fn(&Record) -> Moment) -> Option<f64> {
     let (from, to) = evidence.window?;
-    let sent = evidence
+    let inside = evidence
         .records
         .iter()
-        .filter(|record| from <= record.sent && record.sent <= to)
+        .filter(|record| from <= moment(record) && moment(record) <= to)
         .count() as u64;
-    Some(to_float(sent) / to.since(from).as_secs_f64())
+    Some(to_float(inside) / to.since(from).as_secs_f64())
 }
 
 /// Judges whether the server keeps up with an open loop: else requests pile up, and each figure depends on the length of the run.
@@ -81,7 +90,7 @@ fn in_flight_over_time(evidence: &Evidence, from: Moment, to: Moment) -> Vec<f64
     (0..LOOKS)
         .map(|look| {
             let at = from.after(length * look / LOOKS);
-            let is_there = |record: &&crate::measure::record::Record| {
+            let is_there = |record: &&Record| {
                 // A request that failed at once was no load.
                 record.sent <= at && at < record.ended && !matches!(record.end, End::Failed(_))
             };

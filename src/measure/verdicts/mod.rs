@@ -3,6 +3,7 @@
 //! | module | subject |
 //! |---|---|
 //! | `requests` | failures, short answers, prompts of another length |
+//! | `data` | broken records of a file, and its end |
 //! | `extent` | too few requests, one wave, no warm-up |
 //! | `steady` | drifts and steps over the run |
 //! | `load` | the load that was delivered |
@@ -17,6 +18,7 @@
 #![expect(clippy::unnecessary_wraps, reason = "all judges have one type")]
 
 mod client;
+mod data;
 mod extent;
 mod gpu;
 mod load;
@@ -34,8 +36,9 @@ use crate::report::{Figures, Trust, Verdict};
 type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
 
 /// The judges, in the order in which their verdicts are shown.
-const JUDGES: [Judge; 21] = [
+const JUDGES: [Judge; 22] = [
     requests::judge_failures,
+    data::judge_file,
     requests::judge_prompts,
     requests::judge_answers,
     extent::judge_warm_up,
@@ -62,7 +65,7 @@ const JUDGES: [Judge; 21] = [
 #[must_use]
 pub fn judge_run(evidence: &Evidence, figures: Option<&Figures>) -> Vec<Verdict> {
     let Some(figures) = figures else {
-        return vec![requests::judge_nothing(evidence)];
+        return vec![requests::judge_nothing(evidence, data::explain_end(evidence))];
     };
     JUDGES
         .iter()

@@ -65,35 +65,51 @@ fn list_failures(records: &[Record]) -> String {
     kinds.collect::<Vec<String>>().join("; ")
 }
 
-/// Judges a run without a window: nothing was measured.
-pub(super) fn judge_nothing(evidence: &Evidence) -> Verdict {
+/// Judges a run without a window: nothing was measured. `end_of_data` says that the data ended, if they did.
+pub(super) fn judge_nothing(evidence: &Evidence, end_of_data: Option<String>) -> Verdict {
     let kinds = list_failures(&evidence.records);
     let text = if kinds.is_empty() {
-        "the run ended before the warm-up did".to_owned()
+        end_of_data.unwrap_or_else(|| "the run ended before the warm-up did".to_owned())
     } else {
         format!("no request was measured: {kinds}")
     };
     verdict("requests", Trust::Untrusted, text)
 }
 
-/// Judges the lengths of the prompts by the server's count.
+/// Judges the lengths of the prompts by the server's count, where they are known: those of a data file may not be.
 pub(super) fn judge_prompts(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
-    let asked = mean_of(evidence, |record| u64::from(record.prompt_tokens))?;
-    let counted = figures.mean_input_len;
-    if counted == 0.0 {
+    if figures.mean_input_len == 0.0 {
         return Some(verdict(
             "prompts",
             Trust::Unknown,
             "the server does not count the tokens of prompts",
         ));
     }
-    let off = (counted - asked).abs() / asked.max(1.0);
-    if off <= PROMPT_TOKENS {
-        let text = format!("{counted:.0} tokens by the server's count, as asked for");
+    let known: Vec<(u64, u64)> = measured(evidence)
+        .filter(|record| record.is_complete() && record.prompt_tokens > 0)
+        .filter_map(|record| Some((u64::from(record.prompt_tokens), record.usage?.prompt)))
+        .collect();
+    let Some(asked) = mean_of(known.iter().map(|(asked, _)| *asked)) else {
+        let text = format!(
+            "{:.0} tokens in the mean by the server's count",
+            figures.mean_input_len
+        );
         return Some(verdict("prompts", Trust::Trusted, text));
+    };
+    let counted = mean_of(known.iter().map(|(_, counted)| *counted))?;
+    let off = (counted - asked).abs() / asked.max(1.0);
+    if off > PROMPT_TOKENS {
+        let text = format!("{counted:.0} tokens by the server's count, {asked:.0} were asked for");
+        return Some(verdict("prompts", Trust::Untrusted, text));
     }
-    let text = format!("{counted:.0} tokens by the server's count, {asked:.0} were asked for");
-    Some(verdict("prompts", Trust::Untrusted, text))
+    let others = known.iter().filter(|(asked, counted)| asked != counted).count();
+    let but = if others > 0 {
+        format!("; {others} of {} have some more or fewer", known.len())
+    } else {
+        String::new()
+    };
+    let text = format!("{counted:.0} tokens by the server's count, as asked for{but}");
+    Some(verdict("prompts", Trust::Trusted, text))
 }
 
 /// Judges the lengths of the answers, and the reasons of their ends.
@@ -144,8 +160,7 @@ fn count(evidence: &Evidence, is_counted: impl Fn(&Record) -> bool) -> u64 {
         .count() as u64
 }
 
-fn mean_of(evidence: &Evidence, value: impl Fn(&Record) -> u64) -> Option<f64> {
-    let complete = || measured(evidence).filter(|record| record.is_complete());
-    let total = complete().count() as u64;
-    (total > 0).then(|| to_float(complete().map(value).sum()) / to_float(total))
+fn mean_of(values: impl Iterator<Item = u64> + Clone) -> Option<f64> {
+    let total = values.clone().count() as u64;
+    (total > 0).then(|| to_float(values.sum()) / to_float(total))
 }

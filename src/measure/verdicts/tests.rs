@@ -16,7 +16,7 @@ const SLOTS: u32 = 4;
 const OUTPUT: u32 = 20;
 
 /// A run of a closed loop of four slots: TTFT and the time between tokens scatter by some percent.
-fn clean(seed: u64) -> Evidence {
+pub(super) fn clean(seed: u64) -> Evidence {
     run_of(seed, &|_, scatter| Answer {
         ttft: 0.1 * scatter,
         gap: 0.02 * scatter,
@@ -100,8 +100,10 @@ fn run_of(seed: u64, answer: &dyn Fn(u32, f64) -> Answer) -> Evidence {
             most_s: None,
             stall_s: 60,
             warm_up: true,
+            ramp_s: 0,
         },
         is_random: true,
+        file: None,
         ignores_end: true,
         records,
         window: Some((begin, Moment::default().after(Duration::from_secs_f64(end)))),

@@ -28,6 +28,9 @@ pub(super) const fn verdict_class(trust: Trust) -> &'static str {
 
 /// Returns a load in a few characters, as a label of a point.
 pub(super) fn load_label(load: &MeasuredLoad) -> String {
+    if let Some(speed) = load.speed {
+        return format!("trace, {}x", trim_zeros(&figure(speed)));
+    }
     match (load.request_rate, load.max_concurrency) {
         (Some(rate), _) => format!("{}/s", trim_zeros(&figure(rate))),
         (None, Some(most)) => most.to_string(),
@@ -38,6 +41,14 @@ pub(super) fn load_label(load: &MeasuredLoad) -> String {
 /// Returns a load in words.
 pub(super) fn describe_load(load: &MeasuredLoad) -> String {
     let most = load.max_concurrency;
+    if let Some(speed) = load.speed {
+        let most = most.map_or_else(String::new, |most| format!(", at most {most} in flight"));
+        return format!(
+            "a {} trace, {} times as fast{most}",
+            load.data,
+            trim_zeros(&figure(speed))
+        );
+    }
     match (load.request_rate, most) {
         (Some(rate), most) => {
             let most = most.map_or_else(String::new, |most| format!(", at most {most} in flight"));
@@ -51,6 +62,9 @@ pub(super) fn describe_load(load: &MeasuredLoad) -> String {
                 trim_zeros(&figure(rate))
             )
         }
+        (None, Some(most)) if load.ramp_s > 0.0 => {
+            format!("{most} requests in flight, after a ramp of {:.0} s", load.ramp_s)
+        }
         (None, Some(1)) => "1 request in flight".to_owned(),
         (None, Some(most)) => format!("{most} requests in flight"),
         (None, None) => "requests in flight without a limit".to_owned(),
@@ -59,6 +73,9 @@ pub(super) fn describe_load(load: &MeasuredLoad) -> String {
 
 /// Returns the lengths of the requests in words.
 pub(super) fn describe_lengths(load: &MeasuredLoad) -> String {
+    if let Some(file) = &load.file {
+        return format!("those of {} (SHA-256 {})", file.path, file.sha256);
+    }
     let drawn = if load.range_ratio < 1.0 {
         format!(
             ", each drawn from {} of that up to the whole",

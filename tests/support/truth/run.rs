@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::answer::{Answer, MOST_TOKENS};
-use super::asked::Asked;
+use super::asked::{Api, Asked};
 use super::capacity::Capacity;
 use super::clock::{Clock, ns, scaled};
 use super::counters::Counters;
@@ -78,6 +78,11 @@ impl Run {
 
     /// Plans the answer to a request.
     pub fn admit(&mut self, shape: &Shape, asked: &Asked, arrival: u64) -> (Ticket, Admitted) {
+        let mut asked = asked.clone();
+        if asked.api == Api::Chat {
+            asked.prompt_tokens += shape.template_tokens;
+        }
+        let asked = &asked;
         let number = self.served.requests.len() as u64;
         let begun = *self.begun.get_or_insert(arrival);
         let faults = shape.faults(number, self.time(arrival));

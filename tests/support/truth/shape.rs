@@ -45,6 +45,8 @@ pub struct Shape {
     pub default_tokens: u32,
     /// The share of the tokens that is reasoning, of a chat.
     pub reasoning_share: f64,
+    /// The tokens that a template adds to the messages of a chat.
+    pub template_tokens: u64,
     /// The time that a prompt takes of a prefill that does one after the other.
     pub prefill_serial: Duration,
     /// The requests that run at once; others wait.
@@ -75,6 +77,7 @@ impl Default for Shape {
             output: Output::Asked,
             default_tokens: 16,
             reasoning_share: 0.0,
+            template_tokens: 0,
             prefill_serial: Duration::ZERO,
             max_running: None,
             prefix_cache: None,

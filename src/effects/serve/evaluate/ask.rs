@@ -227,6 +227,7 @@ fn job_of(asking: &Asking, requests: usize) -> Job {
                 most_s: None,
                 stall_s: asking.stall_s,
                 warm_up: false,
+                ramp_s: 0,
             },
         },
         limits: None,
@@ -242,6 +243,7 @@ fn requests_of(asking: &Asking, attempt: &Attempt<'_>) -> Box<dyn Iterator<Item 
         // Only the server knows them.
         prompt_tokens: 0,
         output_tokens: settings.max_tokens,
+        at: None,
     }))
 }
 

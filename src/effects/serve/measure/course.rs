@@ -195,9 +195,9 @@ fn largest_load(course: &Course, first: Stage) -> Load {
             loads.max_by_key(streams).unwrap_or(first.load)
         }
         // A search may double its load several times.
-        Course::Search(_) => match first.load {
-            Load::Concurrency(count) => Load::Concurrency(count.saturating_mul(8)),
-            open @ Load::Rate { .. } => open,
+        Course::Search(_) => match first.load.slots() {
+            Some(count) => Load::Concurrency(count.saturating_mul(8)),
+            None => first.load,
         },
     }
 }

@@ -8,6 +8,7 @@ use crate::effects::files;
 use crate::effects::http::Http;
 use crate::effects::load::{Job, Ran, Target, find_ceiling};
 use crate::effects::serve::gpu_watch::GpuWatch;
+use crate::effects::serve::prompts::{Asked, Prompts, find_prompts};
 use crate::effects::serve::results;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::witness::{self, Look};
@@ -15,8 +16,8 @@ use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::measure::course::Limits;
 use crate::measure::{
-    Drawn, Evidence, Load, Moment, RandomPrompts, RequestSettings, RunDescription, Stage, describe_record,
-    summarize_gpus, summarize_run,
+    Drawn, Evidence, Load, Moment, RequestSettings, RunDescription, Stage, describe_record, summarize_gpus,
+    summarize_run,
 };
 use crate::plan::MeasureLoad;
 use crate::report::{MeasuredServer, Measurement, Verdict};
@@ -24,8 +25,6 @@ use crate::secret::Secret;
 use crate::sglang::api::unexpected;
 use crate::units;
 
-/// Size of the vocabulary of DeepSeek-V3 and R1 (`config.json`, `vocab_size`).
-const DEEPSEEK_VOCABULARY: u32 = 129_280;
 /// Longest wait for the list of models.
 const MODELS: std::time::Duration = std::time::Duration::from_secs(30);
 /// Sampling temperature: that of `sglang.bench_serving`.
@@ -50,7 +49,7 @@ pub(super) struct Sitting<'a> {
     pub(super) place: Place<'a>,
     /// The run, with its first stage.
     pub(super) job: Job,
-    vocabulary: u32,
+    prompts: Prompts,
     ceiling: Option<f64>,
     /// The server's own description at the beginning.
     told: BTreeMap<String, String>,
@@ -84,19 +83,27 @@ impl<'a> Sitting<'a> {
             Some(model) => model.clone(),
             None => first_model(http, &step.base_url, key.as_ref()).await?,
         };
-        let vocabulary = find_vocabulary(step, runtime, &model).await?;
-        let (first, largest) = stages;
+        let (mut first, largest) = stages;
+        let settings = RequestSettings {
+            api: step.api,
+            model,
+            ignores_end: step.ignores_end,
+            temperature: TEMPERATURE,
+            top_p: None,
+            stop: Vec::new(),
+            keeps_text: false,
+        };
+        let asked = Asked {
+            http,
+            settings: &settings,
+            key: key.as_ref(),
+        };
+        let prompts = Box::pin(find_prompts(step, runtime, &asked)).await?;
+        // All requests of a trace: no more than it has.
+        first.extent.requests = first.extent.requests.min(prompts.most());
         let job = Job {
             target: Target::of_url(&step.base_url, key).await?,
-            settings: RequestSettings {
-                api: step.api,
-                model,
-                ignores_end: step.ignores_end,
-                temperature: TEMPERATURE,
-                top_p: None,
-                stop: Vec::new(),
-                keeps_text: false,
-            },
+            settings,
             stage: first,
             limits,
             seed: step.seed.unwrap_or_else(new_seed),
@@ -107,7 +114,7 @@ impl<'a> Sitting<'a> {
             step,
             place,
             job,
-            vocabulary,
+            prompts,
             ceiling: None,
             told: BTreeMap::new(),
             gpus,
@@ -121,7 +128,11 @@ impl<'a> Sitting<'a> {
             },
             ..sitting.job.clone()
         };
-        sitting.ceiling = Box::pin(find_ceiling(&at_most, sitting.prompts(new_seed()))).await?;
+        sitting.ceiling = Box::pin(find_ceiling(
+            &at_most,
+            sitting.prompts.trial(step, new_seed(), sitting.slots()),
+        ))
+        .await?;
         sitting.told = witness::description_of(http, &step.base_url).await;
         sitting.idle_until = files::unix_now();
         Ok(sitting)
@@ -129,20 +140,15 @@ impl<'a> Sitting<'a> {
 
     /// Returns the requests of the sitting, without end.
     pub(super) fn requests(&self) -> Box<dyn Iterator<Item = Drawn> + Send> {
-        self.prompts(self.job.seed)
+        self.prompts.requests(self.step, self.job.seed, self.slots())
     }
 
-    fn prompts(&self, seed: u64) -> Box<dyn Iterator<Item = Drawn> + Send> {
-        let slots = match self.job.stage.load {
-            Load::Concurrency(count) if self.job.stage.extent.warm_up => count,
-            Load::Concurrency(_) | Load::Rate { .. } => 0,
-        };
-        Box::new(RandomPrompts::new(
-            self.step.lengths,
-            self.vocabulary,
-            seed,
-            slots,
-        ))
+    /// Returns the number of requests that a closed loop begins with at once.
+    fn slots(&self) -> u32 {
+        let extent = self.job.stage.extent;
+        // The slots of a ramp begin one after the other by themselves.
+        let is_at_once = extent.warm_up && extent.ramp_s == 0;
+        self.job.stage.load.slots().filter(|_| is_at_once).unwrap_or(0)
     }
 
     /// Returns the name of the server in messages and files.
@@ -175,7 +181,8 @@ impl<'a> Sitting<'a> {
             load: ran.stage.load,
             lengths: step.lengths,
             extent: ran.stage.extent,
-            is_random: true,
+            is_random: step.source.file.is_none(),
+            file: self.prompts.file(step),
             ignores_end: step.ignores_end,
             records: ran.records,
             window: ran.window,
@@ -191,8 +198,9 @@ impl<'a> Sitting<'a> {
             server: self.server(),
             api: step.api,
             seed: self.job.seed,
-            data: "random".to_owned(),
-            vocabulary: Some(self.vocabulary),
+            data: self.prompts.source().to_owned(),
+            source: step.source.clone(),
+            vocabulary: self.prompts.vocabulary,
             temperature: TEMPERATURE,
         };
         let mut measurement = summarize_run(&evidence, run, early);
@@ -231,36 +239,6 @@ pub(in crate::effects::serve) async fn first_model(
     let name = body["data"][0]["id"].as_str().filter(|_| status == 200);
     name.map(str::to_owned)
         .ok_or_else(|| unexpected("the list of models", status, &body).hint("name the model with --model"))
-}
-
-/// Returns the size of the model's vocabulary: the user's word, that of the model's files, or that of DeepSeek-R1.
-async fn find_vocabulary(step: &MeasureLoad, runtime: Option<&Runtime<'_>>, model: &str) -> Result<u32> {
-    if let Some(size) = step.vocabulary {
-        return Ok(size);
-    }
-    if let (Some(runtime), Some(folder)) = (runtime, &step.model_path)
-        && let Ok(text) = runtime.read_text(&format!("{folder}/config.json")).await
-        && let Some(size) = vocabulary_of(text.as_bytes())
-    {
-        return Ok(size);
-    }
-    if model.to_ascii_lowercase().contains("deepseek") {
-        return Ok(DEEPSEEK_VOCABULARY);
-    }
-    Err(Error::new(
-        Kind::Usage,
-        format!("the size of the vocabulary of `{model}` is not known"),
-    )
-    .cause("prompts are made of random token ids, and an id beyond it fails")
-    .hint("pass --vocabulary N: `vocab_size` in the model's config.json"))
-}
-
-fn vocabulary_of(config: &[u8]) -> Option<u32> {
-    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
-    let size = config["vocab_size"]
-        .as_u64()
-        .or_else(|| config["text_config"]["vocab_size"].as_u64())?;
-    u32::try_from(size).ok().filter(|size| *size > 0)
 }
 
 #[expect(
@@ -312,20 +290,6 @@ pub(super) fn nothing_measured(measurement: &Measurement, name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_vocabulary_is_read_or_unknown() {
-        assert_eq!(vocabulary_of(br#"{"vocab_size": 129280}"#), Some(129_280));
-        assert_eq!(vocabulary_of(br#"{"text_config": {"vocab_size": 7}}"#), Some(7));
-        for text in [
-            &b"{}"[..],
-            b"[",
-            br#"{"vocab_size": -1}"#,
-            br#"{"vocab_size": 0}"#,
-        ] {
-            assert_eq!(vocabulary_of(text), None);
-        }
-    }
 
     #[test]
     fn seeds_differ_and_are_exact_in_json() {
