@@ -39,10 +39,10 @@ pub struct SweepArgs {
     /// Requests a second: numbers with commas.
     #[arg(long, value_parser = rates, value_name = "R[,R...]", conflicts_with_all = ["request_rate", "preset"], help_heading = "Points")]
     pub rates: Option<Rates>,
-    /// Points and lengths of a published benchmark; options for single ones come before it.
-    #[arg(long, value_parser = choice::<Preset>(), value_name = "NAME", help_heading = "Points")]
+    /// Points and lengths of a published benchmark; --concurrency, --input-len and the like override it.
+    #[arg(long, value_parser = choice::<Preset>(), value_name = "NAME", conflicts_with_all = ["request_rate", "max_concurrency"], help_heading = "Points")]
     pub preset: Option<Preset>,
-    /// Times that each point is measured: all of them, then all again.
+    /// Measurements of each point: all points once, then all again.
     #[arg(long, default_value_t = 1, value_parser = number::<u32>(1..=100), value_name = "N", help_heading = "Points")]
     pub repeats: u32,
     /// Seconds without a load between two points, instead of handing the load over.
@@ -83,20 +83,20 @@ pub struct SloArgs {
     /// The server.
     #[command(flatten)]
     pub subject: SubjectArgs,
-    /// Most milliseconds to the first token.
+    /// Largest TTFT in milliseconds.
     #[arg(long, value_parser = millis, value_name = "MS", help_heading = "Limits")]
     pub ttft: Option<f64>,
-    /// Most milliseconds for each further token of a request.
+    /// Largest TPOT of a request in milliseconds.
     #[arg(long, value_parser = millis, value_name = "MS", help_heading = "Limits")]
     pub tpot: Option<f64>,
-    /// Most milliseconds to the last token.
+    /// Largest end-to-end latency in milliseconds.
     #[arg(long, value_parser = millis, value_name = "MS", help_heading = "Limits")]
     pub e2e: Option<f64>,
-    /// Part of the requests that keeps all limits.
+    /// Percentile of the requests that must keep all limits.
     #[arg(long, value_parser = choice::<Percentile>(), default_value = "p90", value_name = "P", help_heading = "Limits")]
     pub percentile: Percentile,
     /// Quantity that is searched.
-    #[arg(long, value_parser = choice::<SearchedBy>(), default_value = "concurrency", value_name = "WHAT", help_heading = "Search")]
+    #[arg(long, value_parser = choice::<SearchedBy>(), default_value = "concurrency", value_name = "WHAT", conflicts_with = "request_rate", help_heading = "Search")]
     pub by: SearchedBy,
     /// First load; by default the profile's requests in flight, or one request a second.
     #[arg(long, value_parser = positive, value_name = "N", help_heading = "Search")]
@@ -110,7 +110,7 @@ pub struct SloArgs {
     /// The load.
     #[command(flatten)]
     pub load: TrafficArgs,
-    /// Measure all loads, also those that are kept of a search that was broken off.
+    /// Measure all points, also those that are kept of a search that was broken off.
     #[arg(long)]
     pub fresh: bool,
     /// Print the plan and do nothing.

@@ -30,7 +30,15 @@ const REMOVED: &str = "unfinished";
 /// Ends of the names of files of answers: of whole evaluations, and of those that can be resumed.
 const ENDS: [&str; 2] = [".answers.jsonl", ".partial.jsonl"];
 /// Parts of the names of results: the measurement or the evaluation.
-const MEASURED: [&str; 6] = ["-bench-", "-gsm8k-", "-aime-", "-math500-", "-gpqa-", "-mlperf-"];
+const MEASURED: [&str; 7] = [
+    "-bench-",
+    "-sweep-",
+    "-gsm8k-",
+    "-aime-",
+    "-math500-",
+    "-gpqa-",
+    "-mlperf-",
+];
 
 /// The things that dsr1 made on the disk.
 #[derive(Debug, Default)]

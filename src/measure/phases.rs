@@ -195,7 +195,8 @@ impl Phases {
     }
 
     fn end_if_done(&mut self, now: Moment) {
-        let is_hopeless = self.completed == 0 && self.failed >= HOPELESS + 2 * self.slots;
+        let is_hopeless =
+            self.completed == 0 && self.failed >= HOPELESS.saturating_add(self.slots.saturating_mul(2));
         let is_done = self.last_issue.is_some() && self.measured_open == 0;
         if is_hopeless || is_done {
             self.over.get_or_insert(now);

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::doctor::Blocker;
 use crate::evaluate::Task;
-use crate::measure::course::Course;
+use crate::measure::course::{Axis, Course, Search};
 use crate::measure::{Load, PromptFile, PromptForm};
 use crate::plan::{
     AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
@@ -628,30 +628,23 @@ fn load(step: &MeasureLoad) -> String {
         return benchmark(client);
     }
     let mut words = words_of_bench(step, &[]);
-    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
     match step.load {
-        Load::Concurrency(count) => add("--max-concurrency", count.to_string()),
-        Load::Rate {
-            per_second,
-            arrivals,
-            most_in_flight,
-        } => {
-            add("--request-rate", per_second.to_string());
-            add("--arrivals", arrivals.name().to_owned());
-            if let Some(most) = most_in_flight {
-                add("--max-concurrency", most.to_string());
-            }
+        Load::Concurrency(count) => words.extend(["--max-concurrency".to_owned(), count.to_string()]),
+        Load::Rate { per_second, .. } => {
+            words.extend(["--request-rate".to_owned(), per_second.to_string()]);
+            add_open_loop(&mut words, &step.load);
         }
         Load::Replay {
             speed,
             most_in_flight,
         } => {
-            add("--speed", speed.to_string());
+            words.extend(["--speed".to_owned(), speed.to_string()]);
             if let Some(most) = most_in_flight {
-                add("--max-concurrency", most.to_string());
+                words.extend(["--max-concurrency".to_owned(), most.to_string()]);
             }
         }
     }
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
     if step.extent.ramp_s > 0 {
         add("--ramp", step.extent.ramp_s.to_string());
     }
@@ -679,6 +672,22 @@ fn words_of_bench(step: &MeasureLoad, command: &[&str]) -> Vec<String> {
         }
         Some(PromptFile::Trace { path }) => add("--trace", path.clone()),
     }
+    if step.lengths.ratio < 1.0 {
+        add("--range-ratio", step.lengths.ratio.to_string());
+    }
+    if step.lengths.shared_prefix > 0 {
+        add("--shared-prefix", step.lengths.shared_prefix.to_string());
+    }
+    add("--duration", step.extent.least_s.to_string());
+    if let Some(most) = step.extent.most_s {
+        add("--max-duration", most.to_string());
+    }
+    if let Some(model) = &step.model {
+        add("--model", model.clone());
+    }
+    if let Some(size) = step.vocabulary {
+        add("--vocabulary", size.to_string());
+    }
     if step.source.form != PromptForm::of(step.api) {
         add("--prompts", step.source.form.name().to_owned());
     }
@@ -691,56 +700,92 @@ fn words_of_bench(step: &MeasureLoad, command: &[&str]) -> Vec<String> {
     if matches!(step.source.file, Some(PromptFile::Data { repeats: true, .. })) {
         words.push("--repeat-data".to_owned());
     }
+    if !step.ignores_end {
+        words.push("--stop-at-end".to_owned());
+    }
     words
 }
 
 /// Returns the command that measures several loads.
 fn several_loads(step: &MeasureCourse) -> String {
-    let listed = |values: Vec<String>| values.join(",");
-    let (part, further) = match &step.course {
+    let mut words = match &step.course {
         Course::Points(points) => {
-            let loads = points.stages.iter().map(|stage| stage.load);
-            let slots: Vec<String> = loads
-                .clone()
-                .filter_map(|load| match load {
-                    Load::Concurrency(count) => Some(count.to_string()),
-                    Load::Rate { .. } | Load::Replay { .. } => None,
-                })
+            let mut words = words_of_bench(&step.measure, &["sweep"]);
+            let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+            let loads = || points.stages.iter().map(|stage| stage.load);
+            let slots: Vec<String> = loads()
+                .filter_map(|load| load.slots())
+                .map(|count| count.to_string())
                 .collect();
-            let rates: Vec<String> = loads
+            let rates: Vec<String> = loads()
                 .filter_map(|load| load.per_second())
                 .map(|rate| rate.to_string())
                 .collect();
-            let (flag, values) = if rates.is_empty() {
-                ("--concurrency", listed(slots))
+            if rates.is_empty() {
+                add("--concurrency", slots.join(","));
             } else {
-                ("--rates", listed(rates))
-            };
-            let repeats = points.repeats.to_string();
-            (
-                "sweep",
-                vec![flag.to_owned(), values, "--repeats".to_owned(), repeats],
-            )
-        }
-        Course::Search(search) => {
-            let limits = &search.limits;
-            let mut further = vec!["--percentile".to_owned(), limits.percentile.name().to_owned()];
-            let flags = [
-                ("--ttft", limits.ttft_ms),
-                ("--tpot", limits.tpot_ms),
-                ("--e2e", limits.e2e_ms),
-            ];
-            for (flag, limit) in flags {
-                if let Some(limit) = limit {
-                    further.extend([flag.to_owned(), limit.to_string()]);
-                }
+                add("--rates", rates.join(","));
             }
-            ("slo", further)
+            add("--repeats", points.repeats.to_string());
+            add_open_loop(&mut words, &step.measure.load);
+            words
         }
+        Course::Search(search) => words_of_search(&step.measure, search),
     };
-    let mut words = words_of_bench(&step.measure, &[part]);
-    words.extend(further);
+    if step.cool_down_s > 0 {
+        words.extend(["--cool-down".to_owned(), step.cool_down_s.to_string()]);
+    }
     command(&by_flag(&words))
+}
+
+fn words_of_search(measure: &MeasureLoad, search: &Search) -> Vec<String> {
+    let Search {
+        axis,
+        from,
+        range: (_, to),
+        precision,
+        limits,
+        shape: _,
+    } = search;
+    let mut words = words_of_bench(measure, &["slo"]);
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    add("--percentile", limits.percentile.name().to_owned());
+    let flags = [
+        ("--ttft", limits.ttft_ms),
+        ("--tpot", limits.tpot_ms),
+        ("--e2e", limits.e2e_ms),
+    ];
+    for (flag, limit) in flags {
+        if let Some(limit) = limit {
+            add(flag, limit.to_string());
+        }
+    }
+    add("--from", from.to_string());
+    add("--to", to.to_string());
+    add("--precision", format!("{:.0}", precision * 100.0));
+    let by = match axis {
+        Axis::Concurrency => "concurrency",
+        Axis::Rate { .. } => "rate",
+    };
+    add("--by", by.to_owned());
+    add_open_loop(&mut words, &measure.load);
+    words
+}
+
+/// Adds the options of an open loop beside its rate.
+fn add_open_loop(words: &mut Vec<String>, load: &Load) {
+    let Load::Rate {
+        arrivals,
+        most_in_flight,
+        ..
+    } = load
+    else {
+        return;
+    };
+    words.extend(["--arrivals".to_owned(), arrivals.name().to_owned()]);
+    if let Some(most) = most_in_flight {
+        words.extend(["--max-concurrency".to_owned(), most.to_string()]);
+    }
 }
 
 fn benchmark(step: &RunBenchmark) -> String {

@@ -47,6 +47,9 @@ pub struct SweptPoint {
     pub outcome: String,
     /// The reason of the outcome; `None` if it needs none.
     pub reason: Option<String>,
+    /// True if requests piled up, because the server did not keep up with the rate.
+    #[serde(default)]
+    pub is_saturated: bool,
     /// The trust in the measurement; `None` in no result of this version.
     pub trust: Option<Trust>,
     /// Its figures; `None` if nothing was measured.

@@ -29,9 +29,11 @@ fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
     let client = &measurement.client;
     let _ = writeln!(out, "{:=^BLOCK$}", " Serving Benchmark Result ");
     let figure = |value: f64| format!("{value:.2}");
-    let rate = load
-        .request_rate
-        .map_or_else(|| "inf".to_owned(), |rate| format!("{rate:?}"));
+    let rate = match load.request_rate {
+        Some(rate) => format!("{rate:?}"),
+        None if load.kind == "trace" => "that of the trace".to_owned(),
+        None => "inf".to_owned(),
+    };
     let most = load
         .max_concurrency
         .map_or_else(|| "not set".to_owned(), |most| most.to_string());

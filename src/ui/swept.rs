@@ -18,7 +18,7 @@ pub fn sweep(sweep: &Sweep) -> String {
         let named = [
             ("TTFT", limits.ttft_ms),
             ("TPOT", limits.tpot_ms),
-            ("latency", limits.e2e_ms),
+            ("E2E latency", limits.e2e_ms),
         ];
         let named: Vec<String> = named
             .iter()
@@ -47,7 +47,7 @@ fn points(sweep: &Sweep) -> String {
         .iter()
         .filter_map(|point| point.figures.as_ref())
         .any(|figures| figures.total_throughput_per_gpu.is_some());
-    let mut head = vec!["load", "output tok/s", "tok/s of a user"];
+    let mut head = vec!["load", "output tok/s", "tok/s per user"];
     if has_gpus {
         head.push("tok/s per GPU");
     }
@@ -137,13 +137,15 @@ fn found_load(found: &FoundLoad) -> String {
     let unit = safe(&found.unit);
     match (found.meets, found.misses) {
         (Some(meets), Some(misses)) => {
-            format!("Largest load within them: {meets} {unit} ({misses} misses one)")
+            format!("Largest load within the limits: {meets} {unit}; {misses} exceeds one")
         }
         (Some(meets), None) => {
-            format!("All loads up to the largest one tried keep them: {meets} {unit}; --to tries larger ones")
+            format!(
+                "All loads keep the limits, up to {meets} {unit}, the largest tried; --to tries larger ones"
+            )
         }
         (None, Some(misses)) => {
-            format!("No load keeps them: the least one tried misses one: {misses} {unit}")
+            format!("No load keeps the limits: {misses} {unit}, the smallest tried, exceeds one")
         }
         (None, None) => "No load was measured".to_owned(),
     }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use dsr1::effects::load::{Handover, Job, NextStage, Ran, Target, Watch, run_stages};
+use dsr1::effects::load::{Handover, InFlight, Job, NextStage, Ran, Target, Watch, run_stages};
 use dsr1::measure::{
     Api, Arrivals, Extent, Lengths, Load, Moment, Phase, RandomPrompts, Record, RequestSettings, Stage,
 };
@@ -36,7 +36,7 @@ const fn stage(load: Load, requests: u32) -> Stage {
 const fn follows(stage: Stage) -> NextStage {
     NextStage {
         stage,
-        drops_queue: false,
+        in_flight: InFlight::TakeOver,
     }
 }
 
@@ -131,6 +131,48 @@ fn loads_take_over_from_each_other_without_a_pause() {
     assert!(truth.served().requests.len() >= sent_in_all);
     let begins: Vec<f64> = stages.iter().map(|ran| ran.began_unix).collect();
     assert!(begins.windows(2).all(|pair| pair[0] < pair[1]), "{begins:?}");
+}
+
+#[test]
+fn a_load_that_grows_after_a_long_look_at_the_last_one_opens_its_slots_one_after_the_other() {
+    let truth = Truth::start(Shape::new(Duration::from_millis(30), Duration::from_millis(5)));
+    let job = job(&truth, stage(Load::Concurrency(4), 20));
+    let (ended, mut results) = unbounded_channel();
+    let (give, next) = channel();
+    let watch = Watch::default();
+    std::thread::scope(|scope| {
+        let requests = Box::new(RandomPrompts::new(LENGTHS, 1000, 5, 4));
+        let (job, watch) = (&job, &watch);
+        scope.spawn(move || run_stages(job, requests, watch, &Handover { ended, next }).unwrap());
+        results.blocking_recv().unwrap();
+        // The load goes on meanwhile, and some requests end.
+        std::thread::sleep(Duration::from_millis(700));
+        give.send(Some(follows(stage(Load::Concurrency(16), 40))))
+            .unwrap();
+        let grown = results.blocking_recv().unwrap();
+        let begin = grown.records.iter().map(|record| record.sent).max().unwrap();
+        let window = grown.window.unwrap();
+        assert!(begin > window.0);
+        // One wave to grow to sixteen, and one until all have ended that were sent meanwhile.
+        let first = grown
+            .records
+            .iter()
+            .filter(|record| record.phase == Phase::WarmUp && record.number >= 4)
+            .map(|record| record.sent)
+            .min()
+            .unwrap();
+        let grew = window.0.since(first);
+        assert!(grew > Duration::from_millis(150), "{grew:?}");
+        give.send(Some(NextStage {
+            stage: stage(Load::Concurrency(2), 8),
+            in_flight: InFlight::Finish(Duration::from_millis(300)),
+        }))
+        .unwrap();
+        let rested = results.blocking_recv().unwrap();
+        assert_eq!(in_flight(&rested.records, rested.window.unwrap()).0, 2);
+        assert!(rested.began_unix - grown.began_unix > grown.ended.seconds() + 0.3);
+        drop(give);
+    });
 }
 
 #[test]

@@ -5,7 +5,6 @@ use super::load::prepare_load;
 use crate::cli::{SearchedBy, SloArgs};
 use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::measure::Load;
 use crate::measure::course::{Axis, Course, Limits, Search, Shape};
 use crate::plan::{self, CourseRequest};
 use crate::report::Sweep;
@@ -38,16 +37,17 @@ pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
             let profile = request.load.most_in_flight().unwrap_or(1);
             (Axis::Concurrency, f64::from(profile), (1.0, MOST_IN_FLIGHT))
         }
-        SearchedBy::Rate => (Axis::Rate(args.load.arrivals), 1.0, RATES),
+        SearchedBy::Rate => {
+            let axis = Axis::Rate {
+                arrivals: args.load.arrivals,
+                most_in_flight: args.load.max_concurrency,
+            };
+            (axis, 1.0, RATES)
+        }
     };
-    let range = (range.0, args.to.unwrap_or(range.1));
-    let from = args.from.unwrap_or(from);
-    if from > range.1 {
-        return Err(
-            Error::new(Kind::Usage, format!("--from {from} is above --to {}", range.1))
-                .hint("pass a smaller --from or a larger --to"),
-        );
-    }
+    let (from, to) = (args.from.unwrap_or(from), args.to.unwrap_or(range.1));
+    check_range(args.by, (args.from, args.to), (from, to), range)?;
+    let range = (range.0, to);
     let search = Search {
         axis,
         from,
@@ -58,9 +58,6 @@ pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
     };
     let mut measure = *request;
     measure.load = axis.load(from);
-    if let (Load::Rate { most_in_flight, .. }, Some(most)) = (&mut measure.load, args.load.max_concurrency) {
-        *most_in_flight = Some(most);
-    }
     let request = CourseRequest {
         measure,
         course: Course::Search(search),
@@ -72,6 +69,39 @@ pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
         Some(sweep) => check_found(&sweep).map_err(|error| error.reported_if(context.is_json())),
         None => Ok(()),
     }
+}
+
+/// Refuses loads that cannot be tried.
+fn check_range(
+    by: SearchedBy,
+    given: (Option<f64>, Option<f64>),
+    (from, to): (f64, f64),
+    (least, largest): (f64, f64),
+) -> Result<()> {
+    for (option, value) in [("--from", given.0), ("--to", given.1)] {
+        let Some(value) = value else {
+            continue;
+        };
+        let is_whole = by == SearchedBy::Rate || value.fract() == 0.0;
+        if !is_whole || value < least || value > largest {
+            let unit = match by {
+                SearchedBy::Concurrency => "whole number of requests in flight",
+                SearchedBy::Rate => "number of requests a second",
+            };
+            return Err(
+                Error::new(Kind::Usage, format!("{option} {value} cannot be tried"))
+                    .hint(format!("pass a {unit} from {least} to {largest}")),
+            );
+        }
+    }
+    if from > to {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("the search begins at {from}, above --to {to}"),
+        )
+        .hint("pass a smaller --from or a larger --to"));
+    }
+    Ok(())
 }
 
 /// Returns the error of a search without a result.
@@ -86,7 +116,7 @@ fn check_found(sweep: &Sweep) -> Result<()> {
                 "the search cannot decide at its last load, measured twice",
             )
             .cause(reason.unwrap_or_default())
-            .hint("mend the cause and type the same command: it goes on from the loads before that"))
+            .hint("remove the cause, then type the same command: it resumes"))
         }
     }
 }

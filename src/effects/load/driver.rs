@@ -11,7 +11,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::clock::Clock;
-use super::job::{Handover, Job, NextStage, Ran, Watch};
+use super::job::{Handover, InFlight, Job, NextStage, Ran, Watch};
 use super::slot::{Flight, Slot, Turn};
 use super::socket::{Socket, room_for_stamp};
 use super::source::{Prepared, Source};
@@ -46,6 +46,9 @@ pub(super) struct Driver<'a> {
     phases: Phases,
     /// True if the stage has ended and the next one is not known yet.
     is_handing_over: bool,
+    /// The next stage, before which the server finishes its requests and rests; with the end of its rest, once that has begun.
+    resting: Option<(NextStage, Option<Moment>)>,
+    data_ended: bool,
     /// The moment from which the stage's own moments are counted.
     origin: Moment,
     source: Source,
@@ -79,6 +82,8 @@ impl<'a> Driver<'a> {
             stage: job.stage,
             phases: Phases::new(&job.stage.load, job.stage.extent),
             is_handing_over: false,
+            resting: None,
+            data_ended: false,
             origin: Moment(0),
             source,
             schedule: schedule_of(job, &job.stage),
@@ -174,25 +179,54 @@ impl<'a> Driver<'a> {
                 return Next::None;
             }
         }
+        if self.resting.is_some() {
+            return self.rest(now);
+        }
         match handover.next.try_recv() {
+            Ok(Some(next)) if matches!(next.in_flight, InFlight::Finish(_)) => {
+                self.resting = Some((next, None));
+                (self.schedule, self.next_due) = (None, None);
+                Next::Unknown
+            }
             Ok(Some(next)) => Next::Stage(next),
             Err(TryRecvError::Empty) => Next::Unknown,
             Ok(None) | Err(TryRecvError::Disconnected) => Next::None,
         }
     }
 
+    /// Returns the stage after the rest when that is over.
+    fn rest(&mut self, now: Moment) -> Next {
+        let is_busy = self.busy() > 0;
+        match &mut self.resting {
+            Some((next, until)) if !is_busy => {
+                let InFlight::Finish(time) = next.in_flight else {
+                    return Next::Stage(*next);
+                };
+                let until = *until.get_or_insert(now.after(time));
+                if now < until {
+                    return Next::Unknown;
+                }
+                let next = *next;
+                self.resting = None;
+                Next::Stage(next)
+            }
+            _ => Next::Unknown,
+        }
+    }
+
     /// Begins a stage, which takes over what is in flight or drops it.
-    fn begin_stage(&mut self, NextStage { stage, drops_queue }: NextStage, now: Moment) {
-        if drops_queue {
-            self.drop_requests();
+    fn begin_stage(&mut self, NextStage { stage, in_flight }: NextStage, now: Moment) {
+        match in_flight {
+            InFlight::TakeOver => {}
+            InFlight::Drop => self.drop_requests(),
+            InFlight::Finish(_) => self.records.clear(),
         }
         let mut carried = 0;
         let mut oldest = now;
-        // Those that have ended since the last stage was left.
+        // Those that have ended since the last stage was left are told, and have no part in the warm-up of this one.
         for record in &mut self.records {
-            (record.number, record.phase) = (carried, Phase::WarmUp);
+            (record.number, record.phase) = (0, Phase::WarmUp);
             oldest = oldest.min(record.sent).min(record.due);
-            carried += 1;
         }
         for slot in &mut self.slots {
             if let Some(since) = slot.carry_over(carried) {
@@ -206,10 +240,6 @@ impl<'a> Driver<'a> {
         self.origin = oldest;
         self.is_handing_over = false;
         self.phases = Phases::after(carried, now, &stage.load, stage.extent);
-        for record in &self.records {
-            self.phases
-                .end(record.number, record.phase, record.is_complete(), now);
-        }
         self.begun = None;
         (self.lag, self.stamped, self.unstamped) = (Histogram::default(), 0, 0);
         (self.reconnects, self.clock.steps, self.source.waited) = (0, 0, Duration::ZERO);
@@ -250,7 +280,7 @@ impl<'a> Driver<'a> {
         self.phases.grow(now);
         self.note_hand_over(now);
         for _ in 0..BURST {
-            if self.is_left() {
+            if self.is_left() || self.resting.is_some() {
                 return Ok(false);
             }
             let Some(due) = self.due_now(now) else {
@@ -260,6 +290,7 @@ impl<'a> Driver<'a> {
                 return Ok(false);
             };
             let Some(prepared) = self.upcoming.take().or_else(|| self.source.next()) else {
+                self.data_ended = true;
                 self.phases.exhaust(now);
                 self.schedule = None;
                 self.next_due = None;
@@ -269,6 +300,8 @@ impl<'a> Driver<'a> {
             let (number, phase) = self.phases.issue(now);
             self.note_hand_over(now);
             if self.is_left() {
+                // It is the first request of the next stage.
+                self.upcoming = Some(prepared);
                 self.free.push(index);
                 return Ok(false);
             }
@@ -472,8 +505,12 @@ impl<'a> Driver<'a> {
 
     /// Returns true if a further request may be in flight.
     fn has_room(&self) -> bool {
-        let busy = self.slots.len() - self.free.len();
-        u32::try_from(busy).is_ok_and(|busy| busy < self.phases.allowed())
+        u32::try_from(self.busy()).is_ok_and(|busy| busy < self.phases.allowed())
+    }
+
+    /// Returns the number of requests in flight.
+    fn busy(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     fn check_time(&mut self, now: Moment) -> io::Result<()> {
@@ -497,7 +534,7 @@ impl<'a> Driver<'a> {
         next.map_or(TICK, |next| next.since(now).min(TICK))
     }
 
-    /// Returns what was measured of the stage. Its requests that are in flight go on, and are in it as they are now.
+    /// Returns the measurement of the stage. Its requests that are in flight go on, and are in it as they are now.
     fn leave_stage(&mut self, now: Moment) -> Ran {
         let processor = processor_time();
         let mut records = std::mem::take(&mut self.records);
@@ -518,6 +555,7 @@ impl<'a> Driver<'a> {
             began_unix: self.clock.unix_seconds(self.origin),
             ended: own(now),
             was_stopped,
+            data_ended: self.data_ended,
             client: ClientFacts {
                 lag: std::mem::take(&mut self.lag),
                 busy_share: if wall > 0.0 { busy / wall } else { 0.0 },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -25,8 +26,7 @@ pub struct Job {
     pub seed: u64,
 }
 
-/// The two ends of a talk between a run and the one who judges its stages. The load stays at its height until the next stage is
-/// known.
+/// The channels between a run and its caller, who judges its stages. The load stays at its height until the next stage is known.
 #[derive(Debug)]
 pub struct Handover {
     /// Takes each stage that has ended.
@@ -40,9 +40,20 @@ pub struct Handover {
 pub struct NextStage {
     /// Its load.
     pub stage: Stage,
-    /// True to drop what is in flight, instead of taking it over: the queue of a load that was too large is none that a smaller
-    /// one would have. A server drops requests whose connections are closed.
-    pub drops_queue: bool,
+    /// The fate of the requests that are in flight.
+    pub in_flight: InFlight,
+}
+
+/// The fate of the requests that are in flight when a stage ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlight {
+    /// The next stage takes them over.
+    TakeOver,
+    /// Their connections are closed, upon which a server drops them: a smaller load would not have built the queue of one that was
+    /// too large.
+    Drop,
+    /// They are waited for; then the server is left alone for that time.
+    Finish(Duration),
 }
 
 /// The state of a run as others may see it while it goes on.
@@ -175,7 +186,7 @@ impl Drop for StopOnDrop {
 /// first request that it took over.
 #[derive(Debug)]
 pub struct Ran {
-    /// The load.
+    /// The stage.
     pub stage: Stage,
     /// All requests, in their order; none that were given to the receiver of [`Watch::with_receiver`].
     pub records: Vec<Record>,
@@ -187,6 +198,8 @@ pub struct Ran {
     pub ended: Moment,
     /// True if [`Watch::stop`] or [`Watch::end_stage`] ended it.
     pub was_stopped: bool,
+    /// True if the requests were all used before its end.
+    pub data_ended: bool,
     /// Facts about the client.
     pub client: ClientFacts,
 }

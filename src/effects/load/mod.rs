@@ -26,7 +26,7 @@ mod source;
 mod stub;
 mod target;
 
-pub use job::{Handover, Job, NextStage, Ran, StopOnDrop, Watch};
+pub use job::{Handover, InFlight, Job, NextStage, Ran, StopOnDrop, Watch};
 pub use run::{run_load, run_stages};
 pub use stub::find_ceiling;
 pub use target::Target;

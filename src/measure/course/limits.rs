@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::choice::choices;
 use crate::measure::course::visit::PointOutcome;
-use crate::measure::record::Record;
+use crate::measure::record::{Phase, Record};
 use crate::measure::request::RequestTimes;
 use crate::measure::statistics::minimum_samples;
-use crate::report::{Measurement, Times, Trust};
+use crate::report::{Measurement, Times, Trust, Verdict};
 
 choices! {
     /// The percentile of requests that keep the limits.
@@ -91,49 +91,64 @@ impl Limits {
     }
 }
 
-/// Returns the outcome of a point beside the limits.
-#[must_use]
-pub fn judge_point(limits: &Limits, run: &Measurement) -> PointOutcome {
-    let untrusted = |about: &str| {
-        let mut verdicts = run.verdicts.iter();
-        verdicts.find(|verdict| verdict.about == about && verdict.trust == Trust::Untrusted)
-    };
-    // These three are about the server at that load, and not about the measurement.
-    for about in ["limits", "saturation", "requests"] {
-        if let Some(verdict) = untrusted(about).filter(|_| run.requests.sent > 0) {
-            return PointOutcome::Misses(verdict.text.clone());
+/// The measured requests of a point beside the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attained {
+    /// Those that have ended.
+    pub ended: u32,
+    /// Those of them that miss a limit, or that failed.
+    pub missed: u32,
+}
+
+impl Attained {
+    /// Counts the measured requests of a run.
+    #[must_use]
+    pub fn of(limits: &Limits, records: &[Record]) -> Self {
+        let measured = records.iter().filter(|record| record.phase == Phase::Measured);
+        let mut attained = Self::default();
+        for record in measured {
+            attained.ended += 1;
+            attained.missed += u32::from(!limits.are_kept_by(record));
         }
+        attained
+    }
+}
+
+/// Subjects of verdicts on the measurement itself: a point that they speak against says nothing about the server.
+const OF_CLIENT: [&str; 4] = ["client", "ceiling", "host", "clock"];
+/// Subjects of verdicts on the server at that load.
+const OF_SERVER: [&str; 3] = ["limits", "saturation", "requests"];
+
+/// Returns the outcome of a point beside the limits: its percentile is the part of the requests that keeps all of them.
+#[must_use]
+pub fn judge_point(limits: &Limits, attained: Attained, run: &Measurement) -> PointOutcome {
+    let untrusted = |subjects: &[&str]| {
+        let mut verdicts = run.verdicts.iter();
+        verdicts
+            .find(|verdict| subjects.contains(&verdict.about.as_str()) && verdict.trust == Trust::Untrusted)
+    };
+    let undecided =
+        |verdict: &Verdict| PointOutcome::Undecided(format!("{}: {}", verdict.about, verdict.text));
+    if let Some(verdict) = untrusted(&OF_CLIENT) {
+        return undecided(verdict);
+    }
+    if let Some(verdict) = untrusted(&OF_SERVER) {
+        return PointOutcome::Misses(verdict.text.clone());
     }
     if let Some(verdict) = run
         .verdicts
         .iter()
         .find(|verdict| verdict.trust == Trust::Untrusted)
     {
-        return PointOutcome::Undecided(format!("{}: {}", verdict.about, verdict.text));
+        return undecided(verdict);
     }
-    let Some(figures) = &run.figures else {
-        return PointOutcome::Undecided("it has no figures".to_owned());
-    };
+    let Attained { ended, missed } = attained;
     let name = limits.percentile.name();
-    let limited = [
-        ("TTFT", limits.ttft_ms, &figures.ttft),
-        ("TPOT", limits.tpot_ms, &figures.tpot),
-        ("the end-to-end latency", limits.e2e_ms, &figures.e2e),
-    ];
-    for (what, limit, times) in limited {
-        let Some(limit) = limit else {
-            continue;
-        };
-        match limits.percentile.of(times) {
-            Some(value) if value > limit => {
-                return PointOutcome::Misses(format!("{name} of {what} is {value:.1} ms, over {limit:.1}"));
-            }
-            Some(_) => {}
-            None => {
-                let count = times.count;
-                return PointOutcome::Undecided(format!("{count} requests are too few for {name} of {what}"));
-            }
-        }
+    if ended < limits.percentile.fewest_requests() {
+        return PointOutcome::Undecided(format!("{ended} requests are too few for {name}"));
+    }
+    if f64::from(missed) > limits.tolerated(ended) {
+        return PointOutcome::Misses(format!("{missed} of {ended} requests exceed a limit"));
     }
     PointOutcome::Meets
 }
@@ -142,7 +157,6 @@ pub fn judge_point(limits: &Limits, run: &Measurement) -> PointOutcome {
 mod tests {
     use super::*;
     use crate::choice::Choice;
-    use crate::report::{Figures, RequestCounts, Verdict};
 
     const LIMITS: Limits = Limits {
         ttft_ms: Some(500.0),
@@ -151,12 +165,7 @@ mod tests {
         percentile: Percentile::P90,
     };
 
-    fn run(ttft: Option<f64>, tpot: Option<f64>, verdict: Option<(&str, Trust)>) -> Measurement {
-        let times = |value| Times {
-            count: 7,
-            p90_ms: value,
-            ..Times::default()
-        };
+    fn run(verdict: Option<(&str, Trust)>) -> Measurement {
         let verdicts: Vec<Verdict> = verdict
             .map(|(about, trust)| Verdict {
                 about: about.to_owned(),
@@ -169,43 +178,28 @@ mod tests {
         Measurement {
             trust: crate::measure::worst_of(&verdicts),
             verdicts,
-            requests: RequestCounts {
-                sent: 10,
-                ..RequestCounts::default()
-            },
-            figures: Some(Figures {
-                ttft: times(ttft),
-                tpot: times(tpot),
-                ..Figures::default()
-            }),
             ..crate::measure::course::fixture::measurement()
         }
     }
 
     #[test]
-    fn the_outcome_of_a_point_is_that_of_its_worst_limit() {
-        let judge = |ttft, tpot, verdict| judge_point(&LIMITS, &run(ttft, tpot, verdict));
-        assert_eq!(judge(Some(500.0), Some(30.0), None), PointOutcome::Meets);
-        let PointOutcome::Misses(reason) = judge(Some(400.0), Some(31.0), None) else {
-            panic!("meets");
-        };
-        assert_eq!(reason, "p90 of TPOT is 31.0 ms, over 30.0");
-        let PointOutcome::Undecided(reason) = judge(None, Some(31.0), None) else {
-            panic!("decided");
-        };
-        assert_eq!(reason, "7 requests are too few for p90 of TTFT");
-        let bad = Some(("client", Trust::Untrusted));
-        assert_eq!(
-            judge(Some(1.0), Some(1.0), bad),
-            PointOutcome::Undecided("client: told".to_owned())
-        );
+    fn a_point_meets_the_limits_if_enough_requests_keep_all_of_them() {
+        let judge = |ended, missed, verdict| judge_point(&LIMITS, Attained { ended, missed }, &run(verdict));
+        assert_eq!(judge(100, 10, None), PointOutcome::Meets);
+        let misses = PointOutcome::Misses("11 of 100 requests exceed a limit".to_owned());
+        assert_eq!(judge(100, 11, None), misses);
+        let few = PointOutcome::Undecided("63 requests are too few for p90".to_owned());
+        assert_eq!(judge(63, 0, None), few);
+        let told = PointOutcome::Undecided("client: told".to_owned());
+        assert_eq!(judge(100, 50, Some(("client", Trust::Untrusted))), told);
         let saturated = Some(("saturation", Trust::Untrusted));
+        assert_eq!(judge(100, 0, saturated), PointOutcome::Misses("told".to_owned()));
+        let stalled = PointOutcome::Undecided("stalls: told".to_owned());
+        assert_eq!(judge(100, 50, Some(("stalls", Trust::Untrusted))), stalled);
         assert_eq!(
-            judge(Some(1.0), Some(1.0), saturated),
-            PointOutcome::Misses("told".to_owned())
+            judge(100, 0, Some(("client", Trust::Doubtful))),
+            PointOutcome::Meets
         );
-        let doubt = Some(("client", Trust::Doubtful));
-        assert_eq!(judge(Some(1.0), Some(1.0), doubt), PointOutcome::Meets);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod visit;
 use serde::{Deserialize, Serialize};
 
 pub use early::{Early, is_piling_up};
-pub use limits::{Limits, Percentile, judge_point};
+pub use limits::{Attained, Limits, Percentile, judge_point};
 pub use next::{Found, Next};
 pub use points::{Points, Shape};
 pub use preset::{Preset, PresetPoints};

@@ -28,6 +28,10 @@ pub fn describe_point(
         request_rate: load.per_second(),
         outcome: outcome.to_owned(),
         reason,
+        is_saturated: run
+            .verdicts
+            .iter()
+            .any(|verdict| verdict.about == "saturation" && verdict.trust == Trust::Untrusted),
         trust: Some(run.trust),
         figures: run.figures.as_ref().map(|figures| SweptFigures {
             request_throughput: figures.request_throughput,

@@ -5,6 +5,7 @@
 //! | `requests` | failures, short answers, prompts of another length |
 //! | `data` | broken records of a file, and its end |
 //! | `extent` | too few requests, one wave, no warm-up |
+//! | `stalls` | times in which nothing came |
 //! | `steady` | drifts and steps over the run |
 //! | `load` | the load that was delivered |
 //! | `client` | the client itself, and the host under it |
@@ -24,6 +25,7 @@ mod gpu;
 mod load;
 mod requests;
 mod server;
+mod stalls;
 mod steady;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ use crate::report::{Figures, Trust, Verdict};
 type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
 
 /// The judges, in the order in which their verdicts are shown.
-const JUDGES: [Judge; 22] = [
+const JUDGES: [Judge; 23] = [
     requests::judge_failures,
     data::judge_file,
     requests::judge_prompts,
@@ -45,6 +47,7 @@ const JUDGES: [Judge; 22] = [
     extent::judge_waves,
     extent::judge_samples,
     extent::judge_duration,
+    stalls::judge_stalls,
     steady::judge_tpot,
     steady::judge_throughput,
     load::judge_delivery,

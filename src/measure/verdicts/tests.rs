@@ -349,6 +349,32 @@ fn planted() -> Vec<Planted> {
             &[("clock", Doubtful)],
         ),
         (
+            "a silent compilation",
+            changed(|evidence| {
+                // All streams stop for three seconds at half time.
+                let (from, to) = evidence.window.unwrap();
+                let half = Moment(from.0.midpoint(to.0));
+                let later = Duration::from_secs(3);
+                for record in &mut evidence.records {
+                    if record.sent >= half {
+                        record.due = record.due.after(later);
+                        record.sent = record.sent.after(later);
+                        record.ended = record.ended.after(later);
+                    } else if record.ended > half {
+                        let sent = record.sent;
+                        for chunk in &mut record.chunks {
+                            if sent.after(chunk.after()) >= half {
+                                chunk.after_us += 3_000_000;
+                            }
+                        }
+                        record.ended = record.ended.after(later);
+                    }
+                }
+                evidence.window = Some((from, to.after(later)));
+            }),
+            &[("stalls", Untrusted), ("steady", Doubtful)],
+        ),
+        (
             "retries",
             changed(|evidence| evidence.client.reconnects = 20),
             &[("client", Doubtful)],

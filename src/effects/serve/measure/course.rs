@@ -6,15 +6,15 @@ use std::time::Duration;
 use super::run::Run;
 use super::sitting::{Place, Sitting, nothing_measured};
 use crate::effects::files;
-use crate::effects::load::NextStage;
+use crate::effects::load::{InFlight, NextStage};
 use crate::effects::results::read_partial_sweep;
 use crate::effects::serve::results;
-use crate::error::{At, Kind, Result};
+use crate::error::{At, Error, Kind, Result};
 use crate::measure::course::{
-    Axis, Course, Next, PointOutcome, Search, Visit, describe_limits, describe_point, judge_point, sum_up,
-    visit_of,
+    Attained, Axis, Course, Next, PointOutcome, Search, Visit, describe_limits, describe_point, judge_point,
+    sum_up, visit_of,
 };
-use crate::measure::{Load, Stage};
+use crate::measure::{FailureKind, Load, Stage};
 use crate::plan::MeasureCourse;
 use crate::report::{FoundLoad, Measurement, Sweep, SweptPoint, Trust, Verdict};
 use crate::secret::Secret;
@@ -28,7 +28,10 @@ pub(in crate::effects) async fn measure_course(
     place: Place<'_>,
     key: Option<Secret>,
 ) -> Result<Sweep> {
+    let lock_path = format!("{}.lock", step.partial);
+    let _lock = lock(Path::new(&lock_path), place)?;
     let (mut sweep, mut visits) = begin(step, place)?;
+    let kept = visits.len();
     let mut sitting: Option<Sitting<'_>> = None;
     let mut key = key;
     let mut run: Option<Run> = None;
@@ -50,26 +53,28 @@ pub(in crate::effects) async fn measure_course(
             none => {
                 let stages = (stage, largest_load(&step.course, stage));
                 let limits = step.course.limits().copied();
-                none.insert(Box::pin(Sitting::open(&step.measure, place, key.take(), stages, limits)).await?)
+                let mut sitting =
+                    Box::pin(Sitting::open(&step.measure, place, key.take(), stages, limits)).await?;
+                // The prompts of kept points are in the server's prefix cache.
+                sitting.job.seed = sitting.job.seed.wrapping_add(kept as u64);
+                none.insert(sitting)
             }
         };
         sitting.job.stage = stage;
-        if step.cool_down_s > 0 && run.take().is_some() {
-            place.events.activity("cool down", None);
-            tokio::time::sleep(Duration::from_secs(u64::from(step.cool_down_s))).await;
-        }
         show_point(&step.course, visits.len(), stage, place);
         let run = match &mut run {
             Some(run) => {
                 run.begin(NextStage {
                     stage,
-                    drops_queue: has_queue(visits.last()),
+                    in_flight: in_flight_after(sweep.points.last(), step.cool_down_s),
                 });
                 run
             }
             none => none.insert(Run::start(sitting)),
         };
-        let point = measure_point(step, sitting, run).await?;
+        let point = measure_point(step, sitting, run, &visits)
+            .await
+            .map_err(|error| with_kept(error, visits.len()))?;
         visits.extend(visit_of(&point));
         place.events.note(line_of(&point));
         sweep.points.push(point);
@@ -77,13 +82,47 @@ pub(in crate::effects) async fn measure_course(
         results::save(Path::new(&step.partial), Sweep::SCHEMA, &sweep)?;
     }
     drop(run);
-    finish(step, sweep)
+    let sweep = finish(step, sweep)?;
+    // It names no holder any more; a process that waits for it finds its own file.
+    let _ = files::remove_if_there(Path::new(&lock_path));
+    Ok(sweep)
+}
+
+/// Takes the lock of a course: two processes would measure each other, and write one file.
+fn lock(path: &Path, place: Place<'_>) -> Result<files::Lock> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).at(Kind::Host, || format!("cannot make `{}`", dir.display()))?;
+    }
+    match files::try_lock(path, place.events)? {
+        files::Attempt::Taken(lock) => Ok(lock),
+        files::Attempt::Busy(who) => Err(Error::new(
+            Kind::Usage,
+            format!("another dsr1 process measures the same points{who}"),
+        )
+        .hint("wait for it, or end it")),
+    }
 }
 
 /// Measures one point.
-async fn measure_point(step: &MeasureCourse, sitting: &Sitting<'_>, run: &mut Run) -> Result<SweptPoint> {
+async fn measure_point(
+    step: &MeasureCourse,
+    sitting: &Sitting<'_>,
+    run: &mut Run,
+    visits: &[Visit],
+) -> Result<SweptPoint> {
     let ended = run.stage(sitting).await?;
     let load = ended.ran.stage.load;
+    if ended.ran.data_ended {
+        return Err(Error::new(Kind::Usage, "the requests of --data do not suffice")
+            .cause(format!(
+                "all were used at point {}: {}",
+                visits.len() + 1,
+                load.describe()
+            ))
+            .hint("--repeat-data uses them again"));
+    }
+    let limits = step.course.limits();
+    let attained = limits.map(|limits| Attained::of(limits, &ended.ran.records));
     let early = ended.early.map(|text| Verdict {
         about: "limits".to_owned(),
         trust: Trust::Untrusted,
@@ -93,29 +132,55 @@ async fn measure_point(step: &MeasureCourse, sitting: &Sitting<'_>, run: &mut Ru
     let measurement = sitting
         .conclude(ended.ran, (&ended.before, &ended.after), early)
         .await?;
-    if is_dead(&measurement) {
+    if is_dead(&measurement, limits.is_some()) {
         return Err(nothing_measured(&measurement, sitting.name()));
     }
-    let limits = step.course.limits();
-    let outcome = limits.map_or(PointOutcome::Measured, |limits| judge_point(limits, &measurement));
+    let outcome = limits
+        .zip(attained)
+        .map_or(PointOutcome::Measured, |(limits, attained)| {
+            judge_point(limits, attained, &measurement)
+        });
     Ok(describe_point(&load, outcome, limits, &measurement))
 }
 
-/// Returns true after a rate that the server did not keep up with: requests wait there that a smaller load would not have.
-fn has_queue(last: Option<&Visit>) -> bool {
-    last.is_some_and(|visit| {
-        matches!(visit.load, Load::Rate { .. }) && matches!(visit.outcome, PointOutcome::Misses(_))
-    })
+/// Returns an error with the advice to go on.
+fn with_kept(error: Error, kept: usize) -> Error {
+    match kept {
+        0 => error,
+        1 => error.hint("the same command resumes after the point that is measured"),
+        _ => error.hint(format!(
+            "the same command resumes after the {kept} points that are measured"
+        )),
+    }
 }
 
-/// Returns true for a server that answered nothing: a smaller load would not change that.
-fn is_dead(measurement: &Measurement) -> bool {
-    let failed: u64 = measurement.requests.failed.values().sum();
-    let elsewhere: u64 = measurement.requests.failed_elsewhere.values().sum();
-    measurement.requests.completed == 0 && failed + elsewhere == measurement.requests.sent
+/// Returns the fate of the requests of the last point. After a rate that the server did not keep up with, requests wait there that
+/// a smaller load would not have.
+fn in_flight_after(last: Option<&SweptPoint>, cool_down_s: u32) -> InFlight {
+    let is_piled = last.is_some_and(|point| point.is_saturated || point.outcome == "misses");
+    let is_open = last.is_some_and(|point| point.request_rate.is_some());
+    if is_piled && is_open {
+        InFlight::Drop
+    } else if cool_down_s > 0 {
+        InFlight::Finish(Duration::from_secs(u64::from(cool_down_s)))
+    } else {
+        InFlight::TakeOver
+    }
 }
 
-/// Returns what is kept of the same course, or an empty one.
+/// Returns true for a server that answered nothing. In a search, one that refuses all requests may take fewer: only one that is
+/// not there ends it.
+fn is_dead(measurement: &Measurement, is_search: bool) -> bool {
+    let requests = &measurement.requests;
+    let all = requests.failed.iter().chain(&requests.failed_elsewhere);
+    let failed: u64 = all.clone().map(|(_, count)| count).sum();
+    let is_gone = |kind: &str| *kind == FailureKind::Connect.describe();
+    requests.completed == 0
+        && failed == requests.sent
+        && (!is_search || all.clone().all(|(kind, _)| is_gone(kind)))
+}
+
+/// Returns the kept points of the same course, or none.
 fn begin(step: &MeasureCourse, place: Place<'_>) -> Result<(Sweep, Vec<Visit>)> {
     let measure = &step.measure;
     let new = Sweep {
@@ -140,8 +205,13 @@ fn begin(step: &MeasureCourse, place: Place<'_>) -> Result<(Sweep, Vec<Visit>)> 
     let count = points.len();
     if count > 0 {
         place.events.note(format!(
-            "going on after {count} kept points of {}; --fresh measures all of them again",
-            step.partial
+            "resuming {}: {} measured already; --fresh measures all of them",
+            step.partial,
+            if count == 1 {
+                "1 point is".to_owned()
+            } else {
+                format!("{count} points are")
+            }
         ));
     }
     Ok((Sweep { points, ..new }, visits))
@@ -180,7 +250,8 @@ fn finish(step: &MeasureCourse, mut sweep: Sweep) -> Result<Sweep> {
 const fn unit_of(course: &Course) -> &'static str {
     match course {
         Course::Search(Search {
-            axis: Axis::Rate(_), ..
+            axis: Axis::Rate { .. },
+            ..
         }) => "requests/s",
         Course::Points(_) | Course::Search(_) => "requests in flight",
     }

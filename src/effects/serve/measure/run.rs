@@ -29,6 +29,8 @@ pub(super) struct Run {
     thread: JoinHandle<Result<()>>,
     stage: Stage,
     limits: Option<Limits>,
+    /// Answers and failures of the stages before this one.
+    told: (u32, u32),
 }
 
 /// A stage that has ended.
@@ -62,12 +64,17 @@ impl Run {
             thread,
             stage,
             limits,
+            told: (0, 0),
         }
     }
 
     /// Begins the next stage, which takes over what is in flight or drops it.
     pub(super) fn begin(&mut self, next: NextStage) {
         self.watch.begin_stage();
+        self.told = (
+            self.watch.completed.load(Ordering::Relaxed),
+            self.watch.failed.load(Ordering::Relaxed),
+        );
         self.stage = next.stage;
         // A run that is over has no more results, which the wait for them tells.
         let _ = self.next.send(Some(next));
@@ -92,6 +99,8 @@ impl Run {
                     };
                     let after = witness::look_at(http, url).await;
                     let before = before.unwrap_or_else(|| after.clone());
+                    // A stage may have ended by itself at the same moment.
+                    let early = early.filter(|_| ran.was_stopped);
                     return Ok(Ended { ran, before, after, early });
                 }
                 _ = ticks.tick() => {
@@ -104,7 +113,7 @@ impl Run {
                             early = self.reason_to_end(&in_flight);
                         }
                     }
-                    show_progress(&self.watch, events);
+                    self.show_progress(events);
                 }
             }
         }
@@ -125,6 +134,30 @@ impl Run {
         Some(reason)
     }
 
+    fn show_progress(&self, events: &StepEvents<'_>) {
+        let watch = &*self.watch;
+        let (answered, failures) = self.told;
+        let (phase, thousandths) = watch.progress();
+        let what = match phase {
+            Phase::WarmUp => "warm up",
+            Phase::Measured => "measure",
+            Phase::Tail => "wait for the last answers",
+        };
+        let failed = watch.failed.load(Ordering::Relaxed).saturating_sub(failures);
+        let failures = if failed > 0 {
+            format!(", {failed} failed")
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "{what}: {} answers, {} in flight{failures}",
+            watch.completed.load(Ordering::Relaxed).saturating_sub(answered),
+            watch.in_flight.load(Ordering::Relaxed),
+        );
+        // Without a count, each change would be a line of a log.
+        events.activity(&text, Some((u64::from(thousandths) / 10, 100)));
+    }
+
     async fn failure(&mut self) -> Error {
         let failed = |cause: String| Error::new(Kind::Internal, "the client's thread failed").cause(cause);
         match (&mut self.thread).await {
@@ -133,26 +166,4 @@ impl Run {
             Err(error) => failed(error.to_string()),
         }
     }
-}
-
-fn show_progress(watch: &Watch, events: &StepEvents<'_>) {
-    let (phase, thousandths) = watch.progress();
-    let what = match phase {
-        Phase::WarmUp => "warm up",
-        Phase::Measured => "measure",
-        Phase::Tail => "wait for the last answers",
-    };
-    let failed = watch.failed.load(Ordering::Relaxed);
-    let failures = if failed > 0 {
-        format!(", {failed} failed")
-    } else {
-        String::new()
-    };
-    let text = format!(
-        "{what}: {} answers, {} in flight{failures}",
-        watch.completed.load(Ordering::Relaxed),
-        watch.in_flight.load(Ordering::Relaxed),
-    );
-    // Without a count, each change would be a line of a log.
-    events.activity(&text, Some((u64::from(thousandths) / 10, 100)));
 }

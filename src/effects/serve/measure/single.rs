@@ -25,6 +25,8 @@ pub(in crate::effects) async fn measure_load(
     let sitting = Box::pin(Sitting::open(step, place, key, (stage, step.load), None)).await?;
     let mut run = Run::start(&sitting);
     let ended = run.stage(&sitting).await?;
+    // The load ends before the result is made.
+    drop(run);
     let looks = (&ended.before, &ended.after);
     let measurement = sitting.conclude(ended.ran, looks, None).await?;
     if measurement.figures.is_none() {
