@@ -86,7 +86,7 @@ pub struct EvaluationArgs {
     /// Model's name in requests, instead of the first one that the server lists.
     #[arg(long, value_name = "NAME", requires = "url")]
     pub model: Option<String>,
-    /// The questions: path or URL of a file in its public format.
+    /// Path or URL of the questions, in the format in which they are published.
     #[arg(long, value_name = "PATH|URL", help_heading = "Questions")]
     pub data: String,
     /// SHA-256 of the questions; required for a URL.
@@ -110,7 +110,7 @@ pub struct EvaluationArgs {
     /// Sampling temperature [default: 0.6; 0 for GSM8K by completions, and of `mlperf`].
     #[arg(long, value_parser = temperature, value_name = "T", help_heading = "Requests")]
     pub temperature: Option<f64>,
-    /// Share of the probability that is sampled from [default: 0.95; 1 for GSM8K by completions, and of `mlperf`].
+    /// Top-p: cumulative probability of the tokens that are sampled from [default: 0.95; 1 for GSM8K by completions, and of `mlperf`].
     #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Requests")]
     pub top_p: Option<f64>,
     /// Seed of the order in which choices are shown.
@@ -125,7 +125,7 @@ pub struct EvaluationArgs {
     /// Exit with 8 when the accuracy is below this share, such as 0.94.
     #[arg(long, value_name = "SHARE", help_heading = "Verdict")]
     pub min_accuracy: Option<f64>,
-    /// Exit with 8 unless an answer has so many tokens in the mean, with its reasoning [default: the published one of `mlperf`].
+    /// Exit with 8 unless the mean answer, reasoning included, has this many tokens within --length-tolerance [default: the published one of `mlperf`].
     #[arg(long, value_parser = positive, value_name = "N", help_heading = "Verdict")]
     pub expect_tokens: Option<f64>,
     /// Percent by which that mean may differ [default: 10].

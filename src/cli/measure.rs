@@ -48,7 +48,7 @@ pub struct TrafficArgs {
     /// Times and lengths of the requests of a trace: JSON lines of Mooncake, or a table of Azure or `BurstGPT`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "input_len", "output_len", "range_ratio", "shared_prefix", "request_rate"], help_heading = "Load")]
     pub trace: Option<PathBuf>,
-    /// Replay a trace so many times faster than it was.
+    /// Replay the trace this many times as fast.
     #[arg(long, requires = "trace", default_value_t = 1.0, value_parser = speed, value_name = "FACTOR", help_heading = "Load")]
     pub speed: f64,
     /// Prompt length in tokens, instead of the profile's.
@@ -72,7 +72,7 @@ pub struct TrafficArgs {
     /// Distances between the requests of a rate.
     #[arg(long, value_parser = choice::<Arrivals>(), default_value = "poisson", value_name = "KIND", help_heading = "Load")]
     pub arrivals: Arrivals,
-    /// Let the load rise evenly to its height over so many seconds, which are warm-up.
+    /// Seconds over which the load rises to its full height; they are part of the warm-up.
     #[arg(long, default_value_t = 0, value_parser = number::<u32>(0..), conflicts_with_all = ["trace", "no_warm_up"], value_name = "SECONDS", help_heading = "Load")]
     pub ramp: u32,
     /// Least number of measured requests; by default the profile's, and five for each one in flight.
@@ -84,7 +84,7 @@ pub struct TrafficArgs {
     /// Most seconds of measuring, also before --num-prompts are sent.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "SECONDS", help_heading = "Load")]
     pub max_duration: Option<u32>,
-    /// Most seconds without a byte of an answer, after which its request has failed.
+    /// A request fails after this many seconds without a byte of its answer.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "SECONDS", help_heading = "Load")]
     pub timeout: Option<u32>,
     /// Seed of prompts, lengths and distances; by default a new one in each run, so that no cache knows the prompts.
@@ -93,7 +93,7 @@ pub struct TrafficArgs {
     /// Let the model end its answers, instead of generating the whole output length.
     #[arg(long, help_heading = "Load")]
     pub stop_at_end: bool,
-    /// Measure from the first request on, with all its first requests at once.
+    /// Measure from the first request on; all slots start at once.
     #[arg(long, help_heading = "Load")]
     pub no_warm_up: bool,
 }

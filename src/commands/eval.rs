@@ -186,10 +186,13 @@ fn check_result(result: &Evaluation) -> Result<()> {
     if !result.is_complete {
         return Err(Error::new(
             Kind::Untrusted,
-            format!("{} of {} answers did not come", counts.failed, counts.planned),
+            format!(
+                "{} of {} requests failed in every attempt",
+                counts.failed, counts.planned
+            ),
         )
-        .cause("figures without them are those of other questions")
-        .hint("the same command asks for the rest"));
+        .cause("the accuracy of the others is not that of the whole set")
+        .hint("type the same command again: it sends only these"));
     }
     let missed = result
         .accuracy
@@ -209,13 +212,12 @@ fn check_result(result: &Evaluation) -> Result<()> {
         Some(length) if length.verdict != BandVerdict::Within => Err(Error::new(
             Kind::Gate,
             format!(
-                "an answer has {:.1} tokens in the mean, not {} +- {} %",
+                "the mean answer has {:.1} tokens, outside {} +- {} %",
                 result.tokens.mean, length.expected, length.tolerance_percent
             ),
         )
-        .cause(
-            "answers of another length are the sign of a broken quantization or of a limit that cuts them",
-        )),
+        .cause("answers of another length are the sign of a broken quantization or of a limit that cuts them")
+        .hint("if many ended by `length`, raise --max-new-tokens")),
         _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{At, Kind, Result};
 use crate::evaluate::extract::extract_result;
 use crate::evaluate::question::Question;
 use crate::evaluate::task::Task;
@@ -79,15 +80,23 @@ pub fn grade_answer(task: Task, question: &Question, answer: &SampledAnswer) -> 
 }
 
 /// Returns the line of an answer in the file of answers, without its newline.
-#[must_use]
-pub fn write_answer(question: &Question, answer: &SampledAnswer, grade: &GradedAnswer) -> String {
+///
+/// # Errors
+/// [`Kind::Internal`] when it cannot be written as JSON.
+pub fn write_answer(question: &Question, answer: &SampledAnswer, grade: &GradedAnswer) -> Result<String> {
     let line = AnswerLine {
         answer,
         result: grade.result.as_deref(),
         expected: &question.expected,
         is_right: grade.is_right,
     };
-    serde_json::to_string(&line).unwrap_or_default()
+    let what = || {
+        format!(
+            "cannot write the answer {} to question {}",
+            answer.sample, answer.question
+        )
+    };
+    serde_json::to_string(&line).at(Kind::Internal, what)
 }
 
 /// Reads a line of the file of answers; `None` if it is not one.
@@ -123,7 +132,7 @@ mod tests {
         let grade = grade_answer(Task::Gsm8k, &question, &answer);
         assert_eq!(grade.is_right, Some(true));
         assert_eq!(grade_answer(Task::Mlperf, &question, &answer).is_right, None);
-        let line = write_answer(&question, &answer, &grade);
+        let line = write_answer(&question, &answer, &grade).unwrap();
         assert!(
             !line.contains(['\n', '\u{1b}']) && line.contains("\"is_right\":true"),
             "{line}"

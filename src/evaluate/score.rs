@@ -15,7 +15,7 @@ const MOST_TEXT: usize = 160;
 /// The sum of the answers of an evaluation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Score {
-    /// The answers by their fate; the planned, failed and resumed ones are not known here.
+    /// The answers by outcome; the planned, failed and resumed ones are not known here.
     pub counts: AnswerCounts,
     /// Share of right answers with its 95 % interval; `None` of no answer.
     pub accuracy: Option<(f64, (f64, f64))>,

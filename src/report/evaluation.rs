@@ -19,7 +19,7 @@ pub struct Evaluation {
     pub data: EvaluatedData,
     /// The settings.
     pub settings: EvaluationSettings,
-    /// The answers by their fate.
+    /// The answers by outcome.
     pub counts: AnswerCounts,
     /// True if each planned answer came.
     pub is_complete: bool,
@@ -33,7 +33,7 @@ pub struct Evaluation {
     pub tokens: AnswerTokens,
     /// Reasons of the end of answers, as the server names them.
     pub finish: BTreeMap<String, u64>,
-    /// Failures of requests, by their kind; those that a later attempt made good are among them.
+    /// Failures of requests, by their kind; those that a later attempt answered are among them.
     pub failures: BTreeMap<String, u64>,
     /// An example of each kind of failure in the server's words.
     pub examples: BTreeMap<String, String>,
@@ -101,7 +101,7 @@ pub struct EvaluationSettings {
     pub min_accuracy: Option<f64>,
 }
 
-/// The answers of an evaluation by their fate.
+/// The answers of an evaluation by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AnswerCounts {
     /// Planned: questions times samples.
@@ -139,7 +139,7 @@ pub struct AnswerTokens {
     pub mean: f64,
     /// Mean tokens of the reasoning, of the answers for which it is known.
     pub mean_reasoning: Option<f64>,
-    /// Mean tokens behind the reasoning, of the same answers.
+    /// Mean tokens after the reasoning, of the same answers.
     pub mean_answer: Option<f64>,
 }
 

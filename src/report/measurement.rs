@@ -173,6 +173,9 @@ pub struct MeasuredFile {
     pub examples: Vec<String>,
     /// True if all of it was read.
     pub has_ended: bool,
+    /// Reason for which requests are not compared with the context of the server, or not counted; `None` if all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<String>,
 }
 
 /// The client, and what it did while it measured.

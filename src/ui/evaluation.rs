@@ -92,16 +92,12 @@ fn write_accuracy(out: &mut String, result: &Evaluation) {
         row(out, "Wrong:", &wrong.to_string());
         row(out, "Without a result (wrong, too):", &without_result.to_string());
     }
-    row(
-        out,
-        "Of all, cut by the limit of tokens:",
-        &cut_by_length.to_string(),
-    );
+    row(out, "Cut at the token limit:", &cut_by_length.to_string());
     if resumed > 0 {
         row(out, "Of all, from an earlier start:", &resumed.to_string());
     }
     if failed > 0 {
-        row(out, "No answer came:", &format!("{failed} of {planned}"));
+        row(out, "Failed requests:", &format!("{failed} of {planned}"));
     }
 }
 
@@ -111,7 +107,7 @@ fn write_tokens(out: &mut String, result: &Evaluation) {
     row(out, "Mean tokens of an answer:", &figure(result.tokens.mean));
     if let (Some(reasoning), Some(answer)) = (result.tokens.mean_reasoning, result.tokens.mean_answer) {
         row(out, "Mean tokens of its reasoning:", &figure(reasoning));
-        row(out, "Mean tokens behind the reasoning:", &figure(answer));
+        row(out, "Mean tokens after the reasoning:", &figure(answer));
     }
     for (reason, count) in result.finish.iter().take(MOST + 1) {
         row(out, &format!("Ended by {}:", safe(reason)), &count.to_string());
@@ -163,12 +159,12 @@ fn write_comparisons(out: &mut String, result: &Evaluation) {
         Some(baseline) => {
             let verdict = match baseline.verdict {
                 BandVerdict::Below => "BELOW: all of the interval is lower",
-                BandVerdict::Within => "within: the interval meets it",
+                BandVerdict::Within => "within: the interval overlaps it",
                 BandVerdict::Above => "above: all of the interval is higher",
             };
             let _ = writeln!(
                 out,
-                "expected {:.1} +- {:.1} % for {} in {}: {verdict}\n  source: {}",
+                "expected {:.1} % +- {:.1} points for {} in {}: {verdict}\n  source: {}",
                 baseline.accuracy * 100.0,
                 baseline.tolerance * 100.0,
                 safe(&baseline.model),
@@ -187,11 +183,11 @@ fn write_comparisons(out: &mut String, result: &Evaluation) {
     if let Some(length) = &result.length {
         let _ = writeln!(
             out,
-            "expected {} +- {} % tokens of an answer: {} ({:.1})",
+            "mean answer: {:.1} tokens, {} {} +- {} %",
+            result.tokens.mean,
+            length.verdict.word(),
             length.expected,
             length.tolerance_percent,
-            length.verdict.word(),
-            result.tokens.mean,
         );
     }
 }

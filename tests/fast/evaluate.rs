@@ -46,6 +46,8 @@ impl Asked {
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// What it tells of itself.
+    told: Arc<Mutex<Value>>,
 }
 
 impl Server {
@@ -53,14 +55,16 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let (heard, reply) = (asked.clone(), Arc::new(reply));
+        let told: Arc<Mutex<Value>> = Arc::default();
+        let (heard, reply, tells) = (asked.clone(), Arc::new(reply), told.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, heard, reply) = (stream.unwrap(), heard.clone(), reply.clone());
-                std::thread::spawn(move || serve_one(stream, &heard, &*reply));
+                let told = tells.lock().unwrap().to_string();
+                std::thread::spawn(move || serve_one(stream, &heard, &told, &*reply));
             }
         });
-        Self { url, asked }
+        Self { url, asked, told }
     }
 
     /// The prompts so far, and forgets them.
@@ -72,6 +76,7 @@ impl Server {
 fn serve_one(
     mut stream: TcpStream,
     heard: &Mutex<Vec<Asked>>,
+    told: &str,
     reply: &(dyn Fn(&str, usize) -> Reply + Send + Sync),
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
@@ -95,6 +100,8 @@ fn serve_one(
         let models = json!({ "data": [{ "id": "deepseek-ai/DeepSeek-R1" }] }).to_string();
         let (status, body) = if start.starts_with("GET /v1/models ") {
             (200, models.as_str())
+        } else if start.starts_with("GET /server_info ") {
+            (200, told)
         } else {
             (404, "{}")
         };
@@ -398,7 +405,9 @@ fn an_answer_that_never_comes_makes_it_incomplete_and_the_next_start_asks_for_it
     let shown = home.run(&eval(&server, "gsm8k", &args)).expect(9);
     assert!(shown.stdout.contains("INCOMPLETE: "), "{}", shown.stdout);
     assert!(
-        shown.stderr.contains("error: 1 of 4 answers did not come\n"),
+        shown
+            .stderr
+            .contains("error: 1 of 4 requests failed in every attempt\n"),
         "{}",
         shown.stderr
     );
@@ -428,7 +437,7 @@ fn a_server_that_answers_nothing_is_named_and_nothing_is_claimed() {
         .expect(9);
     assert!(
         run.stderr
-            .contains("error: none of 3 questions was answered\ncause: HTTP 401: "),
+            .contains("error: none of the 3 requests was answered\ncause: HTTP 401: "),
         "{}",
         run.stderr
     );
@@ -544,6 +553,14 @@ fn other_settings_and_fresh_ones_do_not_take_old_answers() {
     assert_eq!(asked_by(&["--max-new-tokens", "100"]), [1, 2, 3]);
     assert_eq!(asked_by(&["--fresh"]), [1, 2, 3]);
     assert_eq!(asked_by(&["--num-questions", "1"]), Vec::<u32>::new());
+    // A server with other arguments gives other answers; one that was only started again does not.
+    let tell = |value: Value| *server.told.lock().unwrap() = value;
+    tell(json!({ "kv_cache_dtype": "fp8_e5m2", "random_seed": 1, "max_total_num_tokens": 100 }));
+    assert_eq!(asked_by(&[]), [1, 2, 3]);
+    tell(json!({ "kv_cache_dtype": "fp8_e5m2", "random_seed": 2, "max_total_num_tokens": 101 }));
+    assert_eq!(asked_by(&[]), [2]);
+    tell(json!({ "kv_cache_dtype": "auto", "random_seed": 2, "max_total_num_tokens": 101 }));
+    assert_eq!(asked_by(&[]), [1, 2, 3]);
 }
 
 #[test]
@@ -575,7 +592,7 @@ fn gates_have_their_exit_codes() {
     let long = gate(&["--expect-tokens", "12"]).expect(8);
     assert!(
         long.stderr
-            .contains("error: an answer has 10.0 tokens in the mean, not 12 +- 10 %\n"),
+            .contains("error: the mean answer has 10.0 tokens, outside 12 +- 10 %\n"),
         "{}",
         long.stderr
     );
@@ -607,7 +624,7 @@ fn the_length_of_answers_is_the_gate_of_mlperf() {
         .expect(8);
     assert!(
         few.stderr
-            .contains("error: an answer has 3500.0 tokens in the mean"),
+            .contains("error: the mean answer has 3500.0 tokens, outside 4000"),
         "{}",
         few.stderr
     );

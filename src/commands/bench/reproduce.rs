@@ -12,7 +12,7 @@ use crate::measure::compare::{flags_of_load, list_missing};
 use crate::plan::{self, Plan, ServeRequest};
 use crate::profile::Goal;
 use crate::quote::shell_word;
-use crate::report::{Measurement, Reproduction, Shortfall, Trust};
+use crate::report::{MeasuredFile, Measurement, Reproduction, Shortfall, Trust};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -58,12 +58,15 @@ pub(super) async fn run(context: &Context, args: &ReproduceArgs) -> Result<()> {
         ));
     }
     if let Some(file) = &run.load.file
-        && !std::path::Path::new(&file.path).exists()
+        && let Some(found) = missing_data(file)
     {
         lacks.push(shortfall(
             "data",
-            &format!("{} with the SHA-256 {}", file.path, file.sha256),
-            "not there",
+            &format!(
+                "{} of {} bytes with the SHA-256 {}",
+                file.path, file.bytes, file.sha256
+            ),
+            &found,
             "ask for the file, and name its path here in the last command",
         ));
     }
@@ -289,7 +292,18 @@ fn server_commands(
     commands
 }
 
-/// Returns the command that measures the same load with the same prompts.
+/// Returns what is at the path of a data file instead of it; `None` if a file of its size is there. Its hash is not computed: the file
+/// may be larger than memory, and the next result has it.
+fn missing_data(file: &MeasuredFile) -> Option<String> {
+    match std::fs::metadata(&file.path) {
+        Ok(found) if found.is_file() && found.len() == file.bytes => None,
+        Ok(found) if found.is_file() => Some(format!("a file of {} bytes", found.len())),
+        Ok(_) => Some("not a file".to_owned()),
+        Err(_) => Some("not there".to_owned()),
+    }
+}
+
+/// Returns the command that measures the same load. The seed makes the same prompts of the same data file.
 fn bench_command(run: &Measurement, server: &[String]) -> String {
     let mut words = vec!["bench".to_owned()];
     words.extend_from_slice(server);
@@ -333,5 +347,29 @@ fn add_host(run: &Measurement, facts: &Facts, lacks: &mut Vec<Shortfall>) {
         if *wanted != here && !(is_none(wanted) && is_none(&here)) && !(what == "gpus" && is_none(wanted)) {
             lacks.push(shortfall(what, wanted, &here, fix));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_file_of_another_size_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.jsonl");
+        let missing = |path: &std::path::Path| {
+            missing_data(&MeasuredFile {
+                path: path.to_str().unwrap().to_owned(),
+                bytes: 3,
+                ..MeasuredFile::default()
+            })
+        };
+        assert_eq!(missing(&path).unwrap(), "not there");
+        assert_eq!(missing(dir.path()).unwrap(), "not a file");
+        std::fs::write(&path, "{}").unwrap();
+        assert_eq!(missing(&path).unwrap(), "a file of 2 bytes");
+        std::fs::write(&path, "{}\n").unwrap();
+        assert_eq!(missing(&path), None);
     }
 }

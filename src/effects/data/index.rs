@@ -1,7 +1,7 @@
 //! The places of the records of a file, by one reading from its beginning to its end: 8 bytes for each record.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crate::units::hex;
 
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
+/// The mark of UTF-8 at the beginning of a file (Unicode 16.0, section 23.8). It belongs to no record.
+const MARK: &[u8; 3] = b"\xef\xbb\xbf";
 /// Bits of the length in a place, and so the longest record: a longer one is broken.
 const LENGTH_BITS: u32 = 24;
 const LONGEST: u64 = (1 << LENGTH_BITS) - 1;
@@ -77,6 +79,12 @@ impl Index {
         }
         let mut reading = Reading::default();
         let mut hash = Sha256::new();
+        let mut mark = [0; MARK.len()];
+        if file.read_exact_at(&mut mark, 0).is_ok() && mark == *MARK {
+            let end = file.seek(SeekFrom::Start(MARK.len() as u64));
+            reading.skip(end.at(Kind::Usage, what)?);
+            hash.update(MARK);
+        }
         let mut piece = vec![0; PIECE];
         loop {
             let count = match file.read(&mut piece) {
@@ -132,6 +140,8 @@ impl Index {
 #[derive(Default)]
 struct Reading {
     at: u64,
+    /// The first byte after the mark.
+    begin: u64,
     places: Vec<Place>,
     shape: Shape,
     is_too_large: bool,
@@ -150,6 +160,11 @@ enum Shape {
 }
 
 impl Reading {
+    /// Leaves out the bytes of a mark at the beginning.
+    const fn skip(&mut self, bytes: u64) {
+        (self.at, self.begin) = (bytes, bytes);
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         if let Shape::Unknown = self.shape {
             self.shape = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
@@ -160,7 +175,7 @@ impl Reading {
                     splitter.skip(self.at);
                     Shape::Array(splitter)
                 }
-                Some(_) => Shape::Lines(0),
+                Some(_) => Shape::Lines(self.begin),
             };
         }
         let (places, is_too_large) = (&mut self.places, &mut self.is_too_large);
@@ -232,6 +247,25 @@ mod tests {
         assert_eq!(array.name(1), "element 2");
         assert_eq!(index(b" \n ").count(), 0);
         assert_eq!(index(b"").count(), 0);
+    }
+
+    #[test]
+    fn a_mark_of_the_byte_order_belongs_to_no_record() {
+        let lines = index(b"\xef\xbb\xbf{\"a\":1}\n{\"b\":2}\n");
+        assert_eq!(records(&lines), ["{\"a\":1}", "{\"b\":2}"]);
+        assert_eq!(lines.bytes, 19);
+        let whole = Sha256::digest(b"\xef\xbb\xbf{\"a\":1}\n{\"b\":2}\n");
+        assert_eq!(lines.sha256, hex(&whole));
+        let array = index(b"\xef\xbb\xbf\n [1, {}]");
+        assert!(array.is_array);
+        assert_eq!(records(&array), ["1", "{}"]);
+        assert_eq!(index(b"\xef\xbb\xbf").count(), 0);
+    }
+
+    #[test]
+    fn bytes_after_the_end_of_an_array_are_a_broken_record() {
+        let array = index(b"[{\"a\": 1}}, {\"b\": 2}] {\"c\": 3}");
+        assert_eq!(records(&array), ["{\"a\": 1}}", "{\"b\": 2}", "] {\"c\": 3}"]);
     }
 
     #[test]

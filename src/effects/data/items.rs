@@ -34,16 +34,16 @@ impl Items {
     ///
     /// # Errors
     /// [`Kind::Usage`], with the first reason.
-    pub(in crate::effects) fn check(&self, path: &str) -> Result<()> {
+    pub(in crate::effects) fn check(index: &Index, api: Api, path: &str) -> Result<()> {
         let (mut reasons, mut seen) = (Vec::new(), 0);
-        for record in 0..self.index.count() {
+        for record in 0..index.count() {
             if seen == FIRST {
                 break;
             }
-            match self.read(record) {
+            match read_record(index, api, record) {
                 None => continue,
                 Some(Ok(_)) => return Ok(()),
-                Some(Err(reason)) => reasons.push(format!("{}: {reason}", self.index.name(record))),
+                Some(Err(reason)) => reasons.push(format!("{}: {reason}", index.name(record))),
             }
             seen += 1;
         }
@@ -94,7 +94,7 @@ impl Items {
 
     /// Returns the request of a record, or counts the reason for which there is none.
     fn draw(&self, record: usize, tally: &Mutex<Tally>) -> Option<Drawn> {
-        let item = match self.read(record)? {
+        let item = match read_record(&self.index, self.api, record)? {
             Ok(item) => item,
             Err(reason) => {
                 lock(tally).add_broken(&self.index.name(record), &reason);
@@ -110,15 +110,6 @@ impl Items {
         }
         tally.used += 1;
         Some(drawn)
-    }
-
-    /// Reads a record; `None` for an empty line.
-    fn read(&self, record: usize) -> Option<std::result::Result<Item, String>> {
-        match self.index.look_at(record) {
-            Found::Broken(reason) => Some(Err(reason)),
-            Found::Bytes(bytes) if bytes.is_empty() => None,
-            Found::Bytes(bytes) => Some(read_item(&bytes, self.api)),
-        }
     }
 
     fn request_of(&self, item: Item) -> Drawn {
@@ -147,6 +138,15 @@ impl Items {
             output_tokens,
             at: None,
         }
+    }
+}
+
+/// Reads a record; `None` for an empty line.
+fn read_record(index: &Index, api: Api, record: usize) -> Option<std::result::Result<Item, String>> {
+    match index.look_at(record) {
+        Found::Broken(reason) => Some(Err(reason)),
+        Found::Bytes(bytes) if bytes.is_empty() => None,
+        Found::Bytes(bytes) => Some(read_item(&bytes, api)),
     }
 }
 
@@ -260,11 +260,12 @@ mod tests {
             ("[1, 2]", "element 1: it is not an object"),
         ] {
             let items = items(text);
-            let error = items.check("d.jsonl").unwrap_err();
+            let error = Items::check(&items.index, items.api, "d.jsonl").unwrap_err();
             assert_eq!(error.kind(), Kind::Usage);
             assert!(format!("{error:?}").contains(cause), "{error:?}");
             assert_eq!(items.requests(1, true, Arc::default()).count(), 0);
         }
-        assert!(items("{}\n{\"text\": \"a\"}\n").check("d.jsonl").is_ok());
+        let good = items("{}\n{\"text\": \"a\"}\n");
+        assert!(Items::check(&good.index, good.api, "d.jsonl").is_ok());
     }
 }

@@ -10,6 +10,9 @@ use crate::measure::{BlockPrompts, Drawn, Prompt, Tally, TraceFormat, TraceRow};
 
 /// Lines that are looked at before a run: if all of them are broken, it is no trace.
 const FIRST: usize = 20;
+/// Longest time without a request in a run. A time that is further ahead is taken as a broken one: the run would wait for it, and all
+/// later lines would be before it.
+const LONGEST_GAP: Duration = Duration::from_hours(1);
 
 /// The requests of a trace.
 pub(in crate::effects) struct Rows {
@@ -105,7 +108,7 @@ impl Rows {
         let mut tally = lock(tally);
         let read = bytes
             .and_then(|bytes| self.format.read(&bytes))
-            .and_then(|row| times.since_first(row.at_ns).map(|since| (row, since)));
+            .and_then(|row| times.since_first(row.at_ns, self.speed).map(|since| (row, since)));
         let (row, since) = match read {
             Ok(read) => read,
             Err(reason) => {
@@ -125,7 +128,7 @@ impl Rows {
     }
 }
 
-/// The times of a trace, which never go back.
+/// The times of a trace, which never go back, and never far ahead.
 #[derive(Default)]
 struct Times {
     first: Option<i64>,
@@ -133,15 +136,30 @@ struct Times {
 }
 
 impl Times {
-    fn since_first(&mut self, at_ns: i64) -> std::result::Result<Duration, String> {
-        let first = *self.first.get_or_insert(at_ns);
-        if at_ns < self.last.max(first) {
-            return Err("its time is before that of the line before".to_owned());
+    fn since_first(&mut self, at_ns: i64, speed: f64) -> std::result::Result<Duration, String> {
+        let first = self.first.unwrap_or(at_ns);
+        let last = if self.first.is_some() { self.last } else { at_ns };
+        let nanos = |from: i64| {
+            at_ns
+                .checked_sub(from)
+                .and_then(|nanos| u64::try_from(nanos).ok())
+        };
+        let (Some(since), Some(gap)) = (nanos(first), nanos(last)) else {
+            return Err(if at_ns < last {
+                "its time is before that of the line before".to_owned()
+            } else {
+                TOO_FAR.to_owned()
+            });
+        };
+        if Duration::from_nanos(gap).as_secs_f64() / speed > LONGEST_GAP.as_secs_f64() {
+            return Err(TOO_FAR.to_owned());
         }
-        self.last = at_ns;
-        Ok(Duration::from_nanos(u64::try_from(at_ns - first).unwrap_or(0)))
+        (self.first, self.last) = (Some(first), at_ns);
+        Ok(Duration::from_nanos(since))
     }
 }
+
+const TOO_FAR: &str = "its time is more than an hour of the run after that of the line before";
 
 #[cfg(test)]
 mod tests {
@@ -192,11 +210,37 @@ mod tests {
             tally.examples,
             [
                 "line 5: its time is before that of the line before",
-                "line 6: its prompt's length is 0: a request that failed there",
+                "line 6: its prompt's length is 0: the request had failed when the trace was recorded",
             ]
         );
         assert!(tally.has_ended);
         assert_eq!(rows.requests(1, true, Arc::default()).take(10).count(), 10);
+    }
+
+    #[test]
+    fn a_time_far_ahead_breaks_its_line_only() {
+        let far = Err(TOO_FAR.to_owned());
+        let second = 1_000_000_000;
+        let mut times = Times::default();
+        assert_eq!(times.since_first(5 * second, 1.0), Ok(Duration::ZERO));
+        assert_eq!(times.since_first(3606 * second, 1.0), far);
+        assert_eq!(times.since_first(i64::MAX, 1.0), far);
+        assert_eq!(times.since_first(6 * second, 1.0), Ok(Duration::from_secs(1)));
+        assert_eq!(
+            times.since_first(3606 * second, 1.0),
+            Ok(Duration::from_secs(3601))
+        );
+        // The run is faster than the trace.
+        assert_eq!(times.since_first(10_800 * second, 1.0), far);
+        assert_eq!(
+            times.since_first(10_800 * second, 2.0),
+            Ok(Duration::from_secs(10_795))
+        );
+        let before = Err("its time is before that of the line before".to_owned());
+        assert_eq!(times.since_first(i64::MIN, 2.0), before);
+        let mut ends = Times::default();
+        assert_eq!(ends.since_first(i64::MIN, 1.0), Ok(Duration::ZERO));
+        assert_eq!(ends.since_first(i64::MAX, 1.0), far);
     }
 
     #[test]
@@ -205,11 +249,11 @@ mod tests {
             ("", "it is empty"),
             ("a,b\n", "neither an object of Mooncake"),
             ("[{}]", "it is an array"),
-            ("{\"prompt\": \"x\"}\n", "line 1: it has not timestamp"),
+            ("{\"prompt\": \"x\"}\n", "line 1: `timestamp`, `input_length`"),
             ("Timestamp,Request tokens,Response tokens\n", "it has no requests"),
             (
                 "Timestamp,Request tokens,Response tokens\nx,1,1\n",
-                "line 2: its time is not one",
+                "line 2: its time cannot be read",
             ),
         ] {
             let error = Rows::find_format(&index(text), "t").unwrap_err();

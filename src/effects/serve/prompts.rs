@@ -41,6 +41,8 @@ pub(super) struct Prompts {
     counter: Option<TextCounter>,
     /// The records of the run's file.
     tally: Arc<Mutex<Tally>>,
+    /// Reasons for which requests of the file are not compared with the server's context.
+    unchecked: Option<String>,
 }
 
 /// The kind of prompts.
@@ -77,17 +79,26 @@ pub(super) async fn find_prompts(
         Some(file) => Some(read_index(file.path()).await?),
         None => None,
     };
-    // What the file says is looked at before the server is.
+    // The file is looked at before the server is.
     let format = match (&step.source.file, &index) {
         (Some(PromptFile::Trace { path }), Some(index)) => Some(Rows::find_format(index, path)?),
+        (Some(PromptFile::Data { path, .. }), Some(index)) => {
+            Items::check(index, step.api, path)?;
+            None
+        }
         _ => None,
     };
-    let counter = find_counter(step, runtime, asked).await?;
+    let mut unchecked = Vec::new();
+    let counter = find_counter(step, runtime, asked, &mut unchecked).await?;
     let context = match &index {
         Some(_) => find_context(step, asked).await,
-        None => None,
+        None => Ok(0),
     };
-    if let (Some(PromptFile::Data { path, .. }), Some(index)) = (&step.source.file, &index) {
+    let context = context
+        .map_err(|error| unchecked.push(format!("the server's context is not known: {}", in_words(&error))))
+        .ok();
+    let unchecked = (!unchecked.is_empty()).then(|| unchecked.join("; "));
+    if let (Some(PromptFile::Data { .. }), Some(index)) = (&step.source.file, &index) {
         let items = Items {
             index: index.clone(),
             api: step.api,
@@ -95,12 +106,12 @@ pub(super) async fn find_prompts(
             context,
             counter: counter.clone(),
         };
-        items.check(path)?;
         return Ok(Prompts {
             vocabulary: None,
             kind: PromptKind::Data(Arc::new(items)),
             counter,
             tally: Arc::default(),
+            unchecked,
         });
     }
     let vocabulary = match &counter {
@@ -126,6 +137,7 @@ pub(super) async fn find_prompts(
         kind,
         counter,
         tally: Arc::default(),
+        unchecked,
     })
 }
 
@@ -199,15 +211,43 @@ impl Prompts {
             too_long: tally.too_long,
             examples: tally.examples,
             has_ended: tally.has_ended,
+            unchecked: self.unchecked.clone(),
         })
     }
 }
 
-/// Returns the tokens of the server's context; `None` if it does not say them.
-async fn find_context(step: &MeasureLoad, asked: &Asked<'_>) -> Option<u64> {
+/// Returns the tokens of the server's context.
+async fn find_context(step: &MeasureLoad, asked: &Asked<'_>) -> Result<u64> {
     let url = format!("{}/v1/models", step.base_url);
-    let (_, body) = asked.http.get_json_with(&url, asked.key, ANSWER).await.ok()?;
-    body["data"][0]["max_model_len"].as_u64()
+    let (status, body) = asked.http.get_json_with(&url, asked.key, ANSWER).await?;
+    if status != 200 {
+        return Err(unexpected("the list of models", status, &body));
+    }
+    context_of(&body, &asked.settings.model).ok_or_else(|| {
+        Error::new(Kind::Server, "the list of models has no `max_model_len`")
+            .cause(format!("for the model `{}`", asked.settings.model))
+    })
+}
+
+/// Returns the tokens of a model's context in `/v1/models` (`ModelCard` of `SGLang` 0.5). An adapter has none of its own there, so
+/// that of the first model counts, on which it stands.
+fn context_of(models: &Value, model: &str) -> Option<u64> {
+    let models = models["data"].as_array()?;
+    let named = models.iter().find(|card| card["id"] == model);
+    let context = |card: &Value| card["max_model_len"].as_u64();
+    named
+        .and_then(context)
+        .or_else(|| models.first().and_then(context))
+}
+
+/// Returns an error and its causes in one line.
+fn in_words(error: &Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.causes() {
+        words.push_str(": ");
+        words.push_str(&cause);
+    }
+    words
 }
 
 /// Reads a file of prompts once: for its hash, and for the places of its records.
@@ -217,11 +257,12 @@ async fn read_index(path: &str) -> Result<Index> {
 }
 
 /// Returns the tokenizer of texts, with the tokens that the server adds to each. Prompts of a data file are counted by it if it
-/// is there, and by the server alone if it is not.
+/// is there, and by the server alone if it is not; the reason is added to `unchecked`.
 async fn find_counter(
     step: &MeasureLoad,
     runtime: Option<&Runtime<'_>>,
     asked: &Asked<'_>,
+    unchecked: &mut Vec<String>,
 ) -> Result<Option<TextCounter>> {
     let is_data = matches!(step.source.file, Some(PromptFile::Data { .. }));
     if step.source.form == PromptForm::Ids && !is_data {
@@ -229,7 +270,10 @@ async fn find_counter(
     }
     let tokenizer = match find_tokenizer(step, runtime).await {
         Ok(tokenizer) => tokenizer,
-        Err(_) if is_data && step.source.tokenizer.is_none() => return Ok(None),
+        Err(error) if is_data && step.source.tokenizer.is_none() => {
+            unchecked.push(format!("texts are not counted: {}", in_words(&error)));
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let overhead = find_overhead(step, &tokenizer, asked).await?;
@@ -360,6 +404,19 @@ fn vocabulary_of(config: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_context_is_that_of_the_named_model() {
+        let models = json!({"data": [
+            {"id": "a", "max_model_len": 4096}, {"id": "b", "max_model_len": 8192}, {"id": "adapter"},
+        ]});
+        for (model, context) in [("a", 4096), ("b", 8192), ("adapter", 4096), ("c", 4096)] {
+            assert_eq!(context_of(&models, model), Some(context), "{model}");
+        }
+        for other in [json!({}), json!({"data": []}), json!({"data": [{"id": "a"}]})] {
+            assert_eq!(context_of(&other, "a"), None);
+        }
+    }
 
     #[test]
     fn the_vocabulary_is_read_or_unknown() {

@@ -29,7 +29,8 @@ pub(super) async fn read_data(data: &str, expected: Option<&str>, http: &Http) -
             Kind::Integrity,
             format!("`{data}` is not the expected data"),
         )
-        .cause(format!("sha256 is {hash}, not {expected}"))),
+        .cause(format!("sha256 is {hash}, not {expected}"))
+        .hint(format!("if you trust the file, pass --sha256 {hash}"))),
         _ => Ok((bytes, hash)),
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn read_records(source: &Source<'_>, text: &str) -> Result<Vec<Record
         })?;
         for (index, item) in items.into_iter().enumerate() {
             let place = Place::Item(index + 1);
-            source.check_size(place, 0, records.len())?;
+            source.check_size(place, item.to_string().len(), records.len())?;
             records.push(record_of(source, place, item)?);
         }
         return Ok(records);

@@ -42,11 +42,6 @@ impl Source<'_> {
     /// Returns the error for a record that is no question.
     pub(super) fn error(&self, place: Place, cause: &str) -> Error {
         let name = self.name;
-        let place = match place {
-            Place::Whole => format!("`{name}`"),
-            Place::Line(line) => format!("`{name}:{line}`"),
-            Place::Item(item) => format!("item {item} of `{name}`"),
-        };
         let (article, hint) = match self.task {
             Task::Gsm8k => (
                 "a",
@@ -67,10 +62,10 @@ impl Source<'_> {
             ),
         };
         let title = self.task.title();
-        let what = if place.starts_with("item ") || place.contains(':') {
-            format!("{place} is not {article} {title} question")
-        } else {
-            format!("{place} has no {title} questions")
+        let what = match place {
+            Place::Whole => format!("`{name}` has no {title} questions"),
+            Place::Line(line) => format!("`{name}:{line}` is not {article} {title} question"),
+            Place::Item(item) => format!("item {item} of `{name}` is not {article} {title} question"),
         };
         Error::new(Kind::Usage, what).cause(cause.to_owned()).hint(hint)
     }

@@ -84,6 +84,14 @@ fn a_wrong_file_names_its_line_and_its_key() {
     let good = "{\"question\": \"q\", \"answer\": \"#### 1\"}\n";
     for (task, text, expected) in [
         (Task::Gsm8k, "", "`f` has no GSM8K questions: it is empty"),
+        (
+            Task::Aime,
+            &format!(
+                r#"[{{"problem": "p", "answer": "1", "x": "{}"}}]"#,
+                "x".repeat(1 << 20)
+            ),
+            "item 1 of `f` is not an AIME question: it is longer than 1 MiB",
+        ),
         (Task::Gsm8k, "\n \n", "`f` has no GSM8K questions: it is empty"),
         (
             Task::Gsm8k,
@@ -166,4 +174,11 @@ proptest::proptest! {
             let _ = read(task, &format!("{TABLE}{text}"));
         }
     }
+}
+
+#[test]
+fn a_file_from_a_url_is_named_as_a_whole() {
+    let name = "https://example.org:8443/test.jsonl";
+    let error = read_questions(Task::Gsm8k, name, b"", 0).unwrap_err();
+    assert_eq!(error.to_string(), format!("`{name}` has no GSM8K questions"));
 }

@@ -1,14 +1,26 @@
-//! The elements of a JSON array, found in a stream of bytes without reading any of them: a broken element breaks no other one.
+//! The elements of a JSON array, found in a stream of bytes without reading any of them.
+//!
+//! An element with a bracket too many, or with a bracket of the other kind, breaks no other one. An element with a bracket or a quote
+//! too few has no end of its own, so it reaches to the next end that fits: what it covers is one broken element. Bytes after the end
+//! of the array are one broken element, too, so that none of the file is lost without a word.
+
+/// Depth up to which the kinds of brackets are known. `serde_json` reads no deeper value (its recursion limit is 128), so a deeper
+/// element is broken in any case.
+const KNOWN_DEPTH: u32 = u128::BITS;
 
 /// A splitter of an array into its elements. It follows strings and brackets only.
 #[derive(Debug, Default)]
 pub struct ElementSplitter {
     at: u64,
     begin: Option<u64>,
+    /// Open brackets, that of the array included.
     depth: u32,
+    /// A bit for each open bracket, from the outermost: 1 if it is a square one.
+    squares: u128,
     is_in_string: bool,
     is_escaped: bool,
-    is_over: bool,
+    /// Place of the bracket that closed the array.
+    closed: Option<u64>,
 }
 
 impl ElementSplitter {
@@ -25,13 +37,17 @@ impl ElementSplitter {
         self.at += bytes;
     }
 
-    /// Passes an element without an end.
+    /// Passes an element without an end, and the bytes after the end of the array.
     pub fn finish(&mut self, on_element: &mut dyn FnMut(u64, u64)) {
         self.end(on_element);
     }
 
     fn add(&mut self, byte: u8, on_element: &mut dyn FnMut(u64, u64)) {
-        if self.is_over {
+        if let Some(closed) = self.closed {
+            if !byte.is_ascii_whitespace() {
+                // With the closing bracket in front, no such element is JSON.
+                self.begin.get_or_insert(closed);
+            }
             return;
         }
         if self.is_in_string {
@@ -49,14 +65,18 @@ impl ElementSplitter {
                 if self.depth > 0 {
                     self.begin.get_or_insert(self.at);
                 }
-                self.depth = self.depth.saturating_add(1);
+                self.open(byte == b'[');
+            }
+            b']' if self.depth == 1 => {
+                self.end(on_element);
+                self.depth = 0;
+                self.closed = Some(self.at);
             }
             b']' | b'}' => {
-                self.depth = self.depth.saturating_sub(1);
-                if self.depth == 0 {
-                    self.end(on_element);
-                    self.is_over = true;
+                if self.depth > 0 {
+                    self.begin.get_or_insert(self.at);
                 }
+                self.close(byte == b']');
             }
             b',' if self.depth == 1 => self.end(on_element),
             b' ' | b'\t' | b'\r' | b'\n' => {}
@@ -66,6 +86,33 @@ impl ElementSplitter {
                 }
                 self.is_in_string = byte == b'"';
             }
+        }
+    }
+
+    const fn open(&mut self, is_square: bool) {
+        if self.depth < KNOWN_DEPTH {
+            let bit = 1 << self.depth;
+            self.squares = if is_square {
+                self.squares | bit
+            } else {
+                self.squares & !bit
+            };
+        }
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    /// Closes the innermost bracket of a kind in the element; the innermost one of all if none is of that kind. Without an open
+    /// bracket in the element, the byte is only a part of it.
+    fn close(&mut self, is_square: bool) {
+        if self.depth > KNOWN_DEPTH {
+            self.depth -= 1;
+            return;
+        }
+        let same = (1..self.depth)
+            .rev()
+            .find(|level| ((self.squares >> level) & 1 == 1) == is_square);
+        if self.depth > 1 {
+            self.depth = same.unwrap_or(self.depth - 1);
         }
     }
 
@@ -108,7 +155,31 @@ mod tests {
         for size in [1, 3, 1000] {
             assert_eq!(split(text, size), expected, "{size}");
         }
-        assert_eq!(split("[] {}", 4), Vec::<&str>::new());
+        assert_eq!(split("[] \n", 4), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn brackets_too_many_and_of_the_other_kind_break_their_element_only() {
+        let deep = format!("[{}, 2]", "[{".repeat(200) + &"}]".repeat(200));
+        for (text, expected) in [
+            (r#"[{"a":1}}, {"b":2}]"#, &[r#"{"a":1}}"#, r#"{"b":2}"#][..]),
+            (r#"[}, {"b":2}]"#, &["}", r#"{"b":2}"#]),
+            (r#"[{"a":[1}, {"b":2}]"#, &[r#"{"a":[1}"#, r#"{"b":2}"#]),
+            (r#"[{"a":[{1]}, {"b":2}]"#, &[r#"{"a":[{1]}"#, r#"{"b":2}"#]),
+            (r#"[{"a":1], {"b":2}]"#, &[r#"{"a":1]"#, r#"{"b":2}"#]),
+            ("[[1}, 2]", &["[1}", "2"]),
+            // The bytes after the end are no elements, but they are not lost.
+            ("[1]] , {}", &["1", "]] , {}"]),
+            (r#"[1] {"a": 1}"#, &["1", r#"] {"a": 1}"#]),
+            ("[]\n[2]\n", &["]\n[2]"]),
+            // One without an end takes the others.
+            (r#"[{"a":1, {"b":2}, 3]"#, &[r#"{"a":1, {"b":2}, 3]"#]),
+            (&deep, &[&deep[1..deep.len() - 4], "2"]),
+        ] {
+            for size in [1, 3, 1000] {
+                assert_eq!(split(text, size), expected, "{size}");
+            }
+        }
     }
 
     proptest::proptest! {

@@ -122,7 +122,8 @@ fn read_mooncake(line: &[u8]) -> Result<TraceRow, String> {
     }
     let line: Line = serde_json::from_slice(line).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
-            "it has not timestamp, input_length, output_length and hash_ids as numbers".to_owned()
+            "`timestamp`, `input_length`, `output_length` must be numbers, `hash_ids` a list of them"
+                .to_owned()
         }
         _ => format!("it is not JSON at its byte {}", error.column()),
     })?;
@@ -154,7 +155,7 @@ fn read_table(line: &[u8], columns: [usize; 3], has_dates: bool) -> Result<Trace
         length(name, count)
     };
     Ok(TraceRow {
-        at_ns: at_ns.ok_or("its time is not one")?,
+        at_ns: at_ns.ok_or("its time cannot be read")?,
         input: tokens("prompt's length", input)?,
         output: tokens("answer's length", output)?,
         hashes: Vec::new(),
@@ -176,7 +177,9 @@ fn split_row(line: &[u8]) -> Result<csv::StringRecord, String> {
 
 fn length(name: &str, count: u64) -> Result<u32, String> {
     if count == 0 {
-        return Err(format!("its {name} is 0: a request that failed there"));
+        return Err(format!(
+            "its {name} is 0: the request had failed when the trace was recorded"
+        ));
     }
     u32::try_from(count)
         .ok()
@@ -237,7 +240,7 @@ mod tests {
             format.read(line.as_bytes()).unwrap_err()
         };
         for (first, line, expected) in [
-            (AZURE, "x,1,1", "its time is not one"),
+            (AZURE, "x,1,1", "its time cannot be read"),
             (
                 AZURE,
                 "2023-11-16 18:17:03,1",
@@ -256,18 +259,18 @@ mod tests {
             (
                 BURST,
                 "5,ChatGPT,472,0,472,Conversation log",
-                "its answer's length is 0: a request that failed there",
+                "its answer's length is 0: the request had failed when the trace was recorded",
             ),
             (
                 BURST,
                 "-5,ChatGPT,472,1,472,Conversation log",
-                "its time is not one",
+                "its time cannot be read",
             ),
             (b"{", "{", "it is not JSON at its byte 1"),
             (
                 b"{",
                 r#"{"timestamp": 1, "input_length": 1}"#,
-                "it has not timestamp, input_length, output_length and hash_ids as numbers",
+                "`timestamp`, `input_length`, `output_length` must be numbers, `hash_ids` a list of them",
             ),
             (
                 b"{",

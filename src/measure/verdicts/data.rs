@@ -10,7 +10,7 @@ pub(super) fn judge_file(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     let file = evidence.file.as_ref()?;
     if file.broken > 0 {
         let text = format!(
-            "{} of {} records that were read are broken, and in no figure; {}",
+            "{} of {} records that were read are broken, and were not sent; {}",
             file.broken,
             file.used + file.broken + file.too_long,
             file.examples.join("; "),
@@ -22,7 +22,7 @@ pub(super) fn judge_file(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     }
     if file.too_long > 0 {
         let text = format!(
-            "{} of {} requests are longer than the context of the server, and were left out: the load is an easier one",
+            "{} of {} requests are longer than the context of the server, and were left out, so the load was lighter than the file's",
             file.too_long,
             file.used + file.too_long,
         );
@@ -34,7 +34,7 @@ pub(super) fn judge_file(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     let is_replay = matches!(evidence.load, Load::Replay { .. });
     if !is_replay && has_ended(evidence, file) {
         let text = format!(
-            "the data ended after {} requests, of which the last ones had an easier load",
+            "the data ended after {} requests; the load fell during the last ones",
             evidence.records.len()
         );
         return Some(with_hint(
@@ -43,11 +43,19 @@ pub(super) fn judge_file(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
         ));
     }
     let sent = evidence.records.len();
-    Some(verdict(
-        "data",
-        Trust::Trusted,
-        format!("{sent} requests of {} records, none broken", file.records),
-    ))
+    let text = format!("{sent} requests of {} records, none broken", file.records);
+    Some(match &file.unchecked {
+        None => verdict("data", Trust::Trusted, text),
+        // The server refuses those that are too long, which another verdict tells.
+        Some(reason) => with_hint(
+            verdict(
+                "data",
+                Trust::Trusted,
+                format!("{text}; not compared with the server's context: {reason}"),
+            ),
+            "pass --tokenizer PATH: the tokenizer.json of the model that the server has",
+        ),
+    })
 }
 
 /// Returns true if all requests of the file were sent: they are made ahead, so the end of the making is not that of the run.
@@ -109,6 +117,18 @@ mod tests {
                 "200 requests of 1000 records, none broken".to_owned()
             )
         );
+        let uncounted = MeasuredFile {
+            unchecked: Some("texts are not counted: it has no tokenizer".to_owned()),
+            ..file()
+        };
+        assert_eq!(
+            judged(uncounted, None),
+            (
+                Trust::Trusted,
+                "200 requests of 1000 records, none broken; not compared with the server's context: texts are not counted: it has no tokenizer"
+                    .to_owned()
+            )
+        );
         let broken = MeasuredFile {
             broken: 3,
             used: 997,
@@ -119,7 +139,7 @@ mod tests {
         assert_eq!(trust, Trust::Doubtful);
         assert_eq!(
             text,
-            "3 of 1000 records that were read are broken, and in no figure; line 7: it is not an object"
+            "3 of 1000 records that were read are broken, and were not sent; line 7: it is not an object"
         );
         let long = MeasuredFile {
             too_long: 5,
@@ -168,7 +188,7 @@ mod tests {
         evidence.records[50].prompt_tokens = 101;
         let verdict = super::super::requests::judge_prompts(&evidence, &figures).unwrap();
         assert!(
-            verdict.text.ends_with("; 1 of 98 have some more or fewer"),
+            verdict.text.ends_with("; 1 of 98 prompts differ by some tokens"),
             "{}",
             verdict.text
         );

@@ -104,7 +104,7 @@ pub(super) fn judge_prompts(evidence: &Evidence, figures: &Figures) -> Option<Ve
     }
     let others = known.iter().filter(|(asked, counted)| asked != counted).count();
     let but = if others > 0 {
-        format!("; {others} of {} have some more or fewer", known.len())
+        format!("; {others} of {} prompts differ by some tokens", known.len())
     } else {
         String::new()
     };

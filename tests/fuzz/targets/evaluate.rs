@@ -53,7 +53,7 @@ pub(crate) fn check_evaluation(bytes: &[u8]) {
             grade.is_right != Some(false) || task == Task::Math500,
             "{question:?}"
         );
-        let line = write_answer(question, &answer, &grade);
+        let line = write_answer(question, &answer, &grade).unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(read_answer(line.as_bytes()), Some(answer));
     }

@@ -42,11 +42,11 @@ impl AnswerFile {
             files::open_by(&options, path).at(Kind::Host, || format!("cannot open `{}`", path.display()))?;
         // On a filesystem without locks, nobody is asked.
         if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            return Err(Error::new(
-                Kind::Host,
-                format!("cannot write `{}`: another dsr1 does", path.display()),
-            )
-            .cause("the same evaluation runs in another process"));
+            return Err(
+                Error::new(Kind::Host, format!("cannot write `{}`", path.display()))
+                    .cause("another dsr1 process writes it")
+                    .hint("wait for it, or end it"),
+            );
         }
         let mut opened = Self {
             path: path.to_owned(),
@@ -93,7 +93,11 @@ impl AnswerFile {
             number += 1;
             if number == 1 {
                 if text != head.as_bytes() {
-                    return Err(wrong_file(&path, 1, "it is the head of another evaluation"));
+                    return Err(wrong_file(
+                        &path,
+                        1,
+                        "its first line is that of an evaluation with other settings",
+                    ));
                 }
             } else {
                 let answer = read_answer(text);

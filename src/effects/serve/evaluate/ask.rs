@@ -76,7 +76,11 @@ pub(super) async fn ask_questions(
             break;
         }
         if pause > Duration::ZERO {
-            let what = format!("{} of {planned} answers failed: asking again soon", left.len());
+            let what = format!(
+                "{} of {planned} requests failed: they are sent again in {} s",
+                left.len(),
+                pause.as_secs()
+            );
             events.activity(&what, Some((asked.answers.len() as u64, planned as u64)));
             tokio::time::sleep(pause).await;
         }
@@ -134,7 +138,7 @@ impl Attempt<'_> {
         let question: &Question = &self.set.questions[planned.index];
         let answer = answer_of(record, question.number, planned.sample, finish);
         let grade = grade_answer(self.settings.task, question, &answer);
-        self.file.append(&write_answer(question, &answer, &grade))?;
+        self.file.append(&write_answer(question, &answer, &grade)?)?;
         self.asked.tokens += answer.completion_tokens;
         self.asked.answers.push(grade);
         self.answered[number] = true;

@@ -31,6 +31,7 @@ use crate::evaluate::{
     published_length, read_questions, rules_of, score_answers,
 };
 use crate::event::StepEvents;
+use crate::measure::compare::NOT_ARGUMENTS;
 use crate::plan::{EvaluateModel, Threshold};
 use crate::report::{EvaluatedData, Evaluation, EvaluationSettings, MeasuredServer};
 use crate::secret::Secret;
@@ -67,7 +68,7 @@ pub(in crate::effects) async fn evaluate_model(
         stall_s: step.stall_s,
     };
     let began = files::utc_now();
-    let head = head_of(step, &hash, &server.model);
+    let head = head_of(step, &hash, &server);
     let path = path_of_answers(step, &head);
     let mut asked = Asked::default();
     let mut wanted = Wanted::new(questions, step.samples);
@@ -154,7 +155,10 @@ fn count_questions(step: &EvaluateModel, set: &QuestionSet, events: &StepEvents<
     }
     let wanted = step.questions.unwrap_or(rows);
     if wanted > rows {
-        events.note(format!("the data has {rows} questions: asking {rows}"));
+        events.note(format!(
+            "`{}` has only {rows} questions: all of them are asked",
+            step.data
+        ));
     }
     Ok((rows, wanted.min(rows)))
 }
@@ -218,11 +222,18 @@ async fn look_at_server(step: &EvaluateModel, http: &Http, key: Option<&Secret>)
 }
 
 /// Returns the first line of the file of answers: all that decides an answer. Answers of a server on another port are the same, if
-/// it has the same weights, image and profile; of a server that only its URL names, the URL decides.
-fn head_of(step: &EvaluateModel, hash: &str, model: &str) -> String {
+/// it has the same weights, image, profile and arguments; of a server that only its URL names, the URL decides, and what it tells.
+fn head_of(step: &EvaluateModel, hash: &str, told: &MeasuredServer) -> String {
     let mut server: BTreeMap<&str, &str> = BTreeMap::new();
     match &step.server {
-        None => drop(server.insert("base_url", &step.base_url)),
+        None => {
+            server.insert("base_url", &step.base_url);
+            for name in ["version", "model_path"] {
+                if let Some(value) = told.arguments.get(name) {
+                    server.insert(name, value);
+                }
+            }
+        }
         Some(own) => {
             server.insert("name", own.name());
             for name in ["weights", "image", "environment"] {
@@ -240,12 +251,22 @@ fn head_of(step: &EvaluateModel, hash: &str, model: &str) -> String {
     json!({
         "schema": ANSWERS,
         "data_sha256": hash,
-        "model": model,
+        "model": told.model,
         "server": server,
+        "arguments": deciding_arguments(&told.arguments),
         "prompt_rules": prompt_rules(&step.settings),
         "settings": step.settings,
     })
     .to_string()
+}
+
+/// Returns the arguments that decide an answer. The size of the cache is not among them: a server finds it anew in each start, and an
+/// evaluation is resumed after one.
+fn deciding_arguments(told: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    told.iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .filter(|(name, _)| !NOT_ARGUMENTS.contains(name) && *name != "max_total_num_tokens")
+        .collect()
 }
 
 fn name_of(step: &EvaluateModel) -> &str {
@@ -307,20 +328,41 @@ fn keep_result(step: &EvaluateModel, result: &mut Evaluation, file: AnswerFile) 
 fn nothing_answered(result: &Evaluation) -> Error {
     let mut error = Error::new(
         Kind::Untrusted,
-        format!("none of {} questions was answered", result.counts.planned),
+        format!("none of the {} requests was answered", result.counts.planned),
     );
     for (kind, example) in &result.examples {
         error = error.cause(format!("{kind}: {example}"));
     }
-    if let Some(name) = &result.server.name {
-        error = error.hint(format!("dsr1 logs {name}"));
-    }
-    error
+    error.hint(match &result.server.name {
+        Some(name) => format!("dsr1 logs {name}"),
+        None => format!("look at the log of the server at {}", result.server.base_url),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_that_differ_in_each_start_decide_no_answer() {
+        let told = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(own).collect()
+        };
+        let one = told(&[
+            ("kv_cache_dtype", "auto"),
+            ("max_total_num_tokens", "4000"),
+            ("random_seed", "1"),
+        ]);
+        let restarted = told(&[
+            ("kv_cache_dtype", "auto"),
+            ("max_total_num_tokens", "4001"),
+            ("random_seed", "2"),
+        ]);
+        let other = told(&[("kv_cache_dtype", "fp8_e5m2"), ("random_seed", "1")]);
+        assert_eq!(deciding_arguments(&one), deciding_arguments(&restarted));
+        assert_ne!(deciding_arguments(&one), deciding_arguments(&other));
+    }
 
     #[test]
     fn only_wanted_answers_are_taken_and_each_once() {
