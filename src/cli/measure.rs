@@ -7,6 +7,9 @@ use clap::Args;
 use crate::cli::shared::{WhichArgs, choice, number};
 use crate::measure::{Api, Arrivals, PromptForm};
 
+/// Most tokens of a prompt or an answer, which is more than any context.
+const MOST_TOKENS: u64 = 1 << 20;
+
 /// The server of a measurement.
 #[derive(Debug, Clone, Args)]
 pub struct SubjectArgs {
@@ -52,16 +55,16 @@ pub struct TrafficArgs {
     #[arg(long, requires = "trace", default_value_t = 1.0, value_parser = speed, value_name = "FACTOR", help_heading = "Load")]
     pub speed: f64,
     /// Prompt length in tokens, instead of the profile's.
-    #[arg(long, alias = "isl", value_parser = number::<u32>(1..), value_name = "N", help_heading = "Load")]
+    #[arg(long, alias = "isl", value_parser = number::<u32>(1..=MOST_TOKENS), value_name = "N", help_heading = "Load")]
     pub input_len: Option<u32>,
     /// Output length in tokens, instead of the profile's.
-    #[arg(long, alias = "osl", value_parser = number::<u32>(1..), value_name = "N", help_heading = "Load")]
+    #[arg(long, alias = "osl", value_parser = number::<u32>(1..=MOST_TOKENS), value_name = "N", help_heading = "Load")]
     pub output_len: Option<u32>,
     /// Draw both lengths uniformly from this share of them up to the whole; 1 for fixed lengths.
     #[arg(long, value_parser = share, value_name = "SHARE", help_heading = "Load")]
     pub range_ratio: Option<f64>,
     /// Tokens that all prompts share, before their own.
-    #[arg(long, default_value_t = 0, value_parser = number::<u32>(0..), value_name = "N", help_heading = "Load")]
+    #[arg(long, default_value_t = 0, value_parser = number::<u32>(0..=MOST_TOKENS), value_name = "N", help_heading = "Load")]
     pub shared_prefix: u32,
     /// Requests in flight, instead of the profile's; with --request-rate, the most.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "N", help_heading = "Load")]

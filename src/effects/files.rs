@@ -31,7 +31,11 @@ pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// [`Kind::Host`] when the filesystem refuses.
 pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8], mode: Option<u32>) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
-    let dir = path.parent().unwrap_or(Path::new("."));
+    // The parent of a bare name is empty.
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
     std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
     let write = || -> std::io::Result<()> {
         // A file of this name was left by a killed process, or is a link to another file.

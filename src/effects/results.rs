@@ -38,7 +38,7 @@ pub fn read_measurement(path: &Path) -> Result<Measurement> {
     parse(document, SCHEMA).map_err(|cause| {
         Error::new(Kind::Usage, format!("`{name}` is not a result of a measurement"))
             .cause(cause)
-            .hint("name a file that `dsr1 bench` kept: it says where, as `kept in FILE`")
+            .hint("name a file of one measurement; those of a sweep are in its `points`")
     })
 }
 

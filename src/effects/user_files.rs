@@ -148,13 +148,19 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
     write_with_mode(path, text, replace, 0o644, TAKEN)
 }
 
-/// Checks before long work that a file can be written at its end.
+/// Checks before long work that a file can be written at its end. A device or a pipe is refused, because it would be replaced.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn check_new(path: &Path, replace: bool) -> Result<()> {
     if path.exists() && !replace {
         return Err(taken(path, TAKEN));
+    }
+    if path.exists() && !path.is_file() {
+        let name = path.display();
+        return Err(Error::new(Kind::Usage, format!("cannot write `{name}`"))
+            .cause("it is not a file")
+            .hint("name a file"));
     }
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,

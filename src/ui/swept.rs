@@ -49,7 +49,7 @@ fn points(sweep: &Sweep) -> String {
         .any(|figures| figures.total_throughput_per_gpu.is_some());
     let mut head = vec!["load", "output tok/s", "tok/s per user"];
     if has_gpus {
-        head.push("tok/s per GPU");
+        head.push("all tok/s per GPU");
     }
     let of_both = if high == "p50" {
         "p50".to_owned()
@@ -86,7 +86,7 @@ fn row_of(point: &SweptPoint, has_gpus: bool, has_high: bool) -> Vec<String> {
     let mut cells = vec![
         load_of(&point.kind, point.max_concurrency, point.request_rate),
         number(Some(figures.output_throughput)),
-        number(figures.tpot_p50_ms.map(|ms| 1000.0 / ms)),
+        number(figures.tpot_p50_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms)),
     ];
     if has_gpus {
         cells.push(number(figures.total_throughput_per_gpu));

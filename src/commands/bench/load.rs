@@ -8,6 +8,7 @@ use crate::commands::context::{Ask, Context};
 use crate::commands::status::probe;
 use crate::effects::Found;
 use crate::effects::docker::Docker;
+use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::measure::{Api, Extent, Lengths, Load, PromptFile, PromptForm, PromptSource};
@@ -29,6 +30,10 @@ enum Prepared {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
+    if let Some(path) = args.records.as_deref().filter(|_| !args.dry_run) {
+        // Not after the measurement.
+        user_files::check_new(path, true)?;
+    }
     match Box::pin(prepare(context, &args.subject, &args.load, args.engine_client)).await? {
         Prepared::Engine(plan) => context.print_or_finish(&plan, args.dry_run).await,
         Prepared::Own(mut request, facts) => {

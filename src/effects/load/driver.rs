@@ -49,6 +49,8 @@ pub(super) struct Driver<'a> {
     /// The next stage, before which the server finishes its requests and rests; with the end of its rest, once that has begun.
     resting: Option<(NextStage, Option<Moment>)>,
     data_ended: bool,
+    /// Stages before this one: each has a schedule of its own.
+    stages: u64,
     /// The moment from which the stage's own moments are counted.
     origin: Moment,
     source: Source,
@@ -84,9 +86,10 @@ impl<'a> Driver<'a> {
             is_handing_over: false,
             resting: None,
             data_ended: false,
+            stages: 0,
             origin: Moment(0),
             source,
-            schedule: schedule_of(job, &job.stage),
+            schedule: schedule_of(job, &job.stage, 0),
             upcoming: None,
             next_due: None,
             records: Vec::new(),
@@ -243,7 +246,8 @@ impl<'a> Driver<'a> {
         self.begun = None;
         (self.lag, self.stamped, self.unstamped) = (Histogram::default(), 0, 0);
         (self.reconnects, self.clock.steps, self.source.waited) = (0, 0, Duration::ZERO);
-        self.schedule = schedule_of(self.job, &stage);
+        self.stages += 1;
+        self.schedule = schedule_of(self.job, &stage, self.stages);
         self.begun_at = now;
         self.next_due = self.due_next(now);
         self.note_hand_over(now);
@@ -578,7 +582,7 @@ enum Next {
 }
 
 /// Returns the schedule of an open loop; `None` for a closed one.
-fn schedule_of(job: &Job, stage: &Stage) -> Option<Schedule> {
+fn schedule_of(job: &Job, stage: &Stage, number: u64) -> Option<Schedule> {
     match stage.load {
         Load::Concurrency(_) | Load::Replay { .. } => None,
         Load::Rate {
@@ -586,7 +590,7 @@ fn schedule_of(job: &Job, stage: &Stage) -> Option<Schedule> {
         } => Some(Schedule::new(
             per_second,
             arrivals,
-            Random::new(job.seed, ARRIVALS),
+            Random::new(job.seed.wrapping_add(number), ARRIVALS),
             stage.extent.ramp_s,
         )),
     }

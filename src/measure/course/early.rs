@@ -65,7 +65,7 @@ impl Early<'_> {
             let (missed, ended) = (self.missed, self.ended);
             let name = limits.percentile.name();
             return Some(format!(
-                "ended early: {missed} of {ended} requests exceed a limit, so {name} can no longer be kept"
+                "ended early: {missed} of {ended} requests exceed a limit or failed, so {name} can no longer be kept"
             ));
         }
         if self.is_open && self.in_flight.len() >= FEWEST && is_piling_up(self.in_flight) {
@@ -104,7 +104,10 @@ mod tests {
         };
         assert_eq!(early(100, 0, 20, 10), None);
         let reason = early(100, 0, 20, 11).unwrap();
-        assert!(reason.contains("11 of 20 requests exceed a limit"), "{reason}");
+        assert!(
+            reason.contains("11 of 20 requests exceed a limit or failed"),
+            "{reason}"
+        );
         // Two of ten seconds are over: five times as many requests will come.
         assert_eq!(early(100, 10, 40, 20), None);
         assert!(early(100, 10, 40, 21).is_some());

@@ -148,7 +148,7 @@ pub fn judge_point(limits: &Limits, attained: Attained, run: &Measurement) -> Po
         return PointOutcome::Undecided(format!("{ended} requests are too few for {name}"));
     }
     if f64::from(missed) > limits.tolerated(ended) {
-        return PointOutcome::Misses(format!("{missed} of {ended} requests exceed a limit"));
+        return PointOutcome::Misses(format!("{missed} of {ended} requests exceed a limit or failed"));
     }
     PointOutcome::Meets
 }
@@ -186,7 +186,7 @@ mod tests {
     fn a_point_meets_the_limits_if_enough_requests_keep_all_of_them() {
         let judge = |ended, missed, verdict| judge_point(&LIMITS, Attained { ended, missed }, &run(verdict));
         assert_eq!(judge(100, 10, None), PointOutcome::Meets);
-        let misses = PointOutcome::Misses("11 of 100 requests exceed a limit".to_owned());
+        let misses = PointOutcome::Misses("11 of 100 requests exceed a limit or failed".to_owned());
         assert_eq!(judge(100, 11, None), misses);
         let few = PointOutcome::Undecided("63 requests are too few for p90".to_owned());
         assert_eq!(judge(63, 0, None), few);

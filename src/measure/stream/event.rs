@@ -9,6 +9,8 @@ use crate::measure::api::Api;
 use crate::measure::record::{Channel, Failure, FailureKind, Finish, Usage};
 use crate::measure::stream::sse::Event;
 
+/// Most tokens of one request that a server can count: those of all requests together fit, too.
+const MOST_TOKENS: u64 = 1 << 40;
 /// Most characters of a server's own words that are kept.
 const LONGEST_TEXT: usize = 200;
 
@@ -177,7 +179,7 @@ fn text_of(choice: Choice<'_>) -> TextRead<'_> {
 
 fn openai_usage(usage: OpenAiUsage) -> Option<Usage> {
     let details = usage.completion_tokens_details;
-    Some(Usage {
+    possible(Usage {
         prompt: usage.prompt_tokens.unwrap_or(0),
         completion: usage.completion_tokens?,
         cached: usage
@@ -188,6 +190,17 @@ fn openai_usage(usage: OpenAiUsage) -> Option<Usage> {
             .and_then(|details| details.reasoning_tokens)
             .or(usage.reasoning_tokens),
     })
+}
+
+/// Returns counts that a server can have; `None` for others.
+fn possible(usage: Usage) -> Option<Usage> {
+    let counts = [
+        usage.prompt,
+        usage.completion,
+        usage.cached.unwrap_or(0),
+        usage.reasoning.unwrap_or(0),
+    ];
+    counts.iter().all(|count| *count <= MOST_TOKENS).then_some(usage)
 }
 
 fn channel_of(choice: &Choice<'_>) -> Channel {
@@ -252,12 +265,12 @@ fn read_native(data: &[u8], keeps_text: bool) -> Option<Read<'_>> {
             text = TextRead::SoFar(so_far);
         }
     }
-    let usage = Usage {
+    let usage = possible(Usage {
         prompt: meta.prompt_tokens.unwrap_or(0),
         completion: meta.completion_tokens?,
         cached: meta.cached_tokens,
         reasoning: None,
-    };
+    })?;
     Some(Read::Chunk(ChunkRead {
         channel: Some(Channel::Answer),
         usage: Some(usage),
@@ -400,6 +413,9 @@ mod tests {
                 "{garbage}"
             );
         }
+        let absurd =
+            br#"{"text":"a","meta_info":{"finish_reason":null,"completion_tokens":9223372036854775808}}"#;
+        assert_eq!(kind(Api::Generate, absurd), FailureKind::Garbage);
         let broken =
             br#"{"text":",,"oops,"meta_info":{"finish_reason":{"type":"stop"},"completion_tokens":1}}"#;
         assert_eq!(kind(Api::Generate, broken), FailureKind::Garbage);

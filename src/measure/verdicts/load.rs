@@ -4,7 +4,7 @@ use super::words::{verdict, with_hint};
 use crate::measure::course::is_piling_up;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::to_float;
-use crate::measure::load::Load;
+use crate::measure::load::{Arrivals, Load};
 use crate::measure::record::{End, Moment, Record};
 use crate::measure::statistics::mean;
 use crate::report::{Figures, Trust, Verdict};
@@ -17,12 +17,21 @@ const FAR_OFF: f64 = 0.8;
 pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
     let (asked, delivered, unit) = match evidence.load {
         Load::Concurrency(slots) => (f64::from(slots), figures.concurrency, "in flight"),
-        Load::Rate { per_second, .. } => (
+        Load::Rate {
+            per_second,
+            arrivals: Arrivals::Constant,
+            ..
+        } => (
             per_second,
             rate_of(evidence, |record| record.sent)?,
             "requests/s sent",
         ),
-        Load::Replay { .. } => (
+        // By chance, a schedule has more or fewer requests than its rate.
+        Load::Replay { .. }
+        | Load::Rate {
+            arrivals: Arrivals::Poisson,
+            ..
+        } => (
             rate_of(evidence, |record| record.due)?,
             rate_of(evidence, |record| record.sent)?,
             "requests/s sent",
@@ -31,7 +40,11 @@ pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<V
     let share = if asked > 0.0 { delivered / asked } else { 1.0 };
     let text = format!("{delivered:.1} {unit} of {asked:.1} asked for");
     let late = evidence.dispatch_p99().map_or(0.0, |late| late.as_secs_f64());
-    if share < FAR_OFF {
+    // Requests that are sent later and later are fewer than those that were due.
+    let window = evidence
+        .window
+        .map_or(f64::INFINITY, |(from, to)| to.since(from).as_secs_f64());
+    if share < FAR_OFF || late > (1.0 - FAR_OFF) * window {
         return Some(verdict("load", Trust::Untrusted, text));
     }
     if share < DELIVERED {

@@ -7,7 +7,7 @@ use super::run::Run;
 use super::sitting::{Place, Sitting, nothing_measured};
 use crate::effects::files;
 use crate::effects::load::{InFlight, NextStage};
-use crate::effects::results::read_partial_sweep;
+use crate::effects::results::{read_measurement, read_partial_sweep};
 use crate::effects::serve::results;
 use crate::error::{At, Error, Kind, Result};
 use crate::measure::course::{
@@ -57,6 +57,7 @@ pub(in crate::effects) async fn measure_course(
                     Box::pin(Sitting::open(&step.measure, place, key.take(), stages, limits)).await?;
                 // The prompts of kept points are in the server's prefix cache.
                 sitting.job.seed = sitting.job.seed.wrapping_add(kept as u64);
+                check_same(&sitting, sweep.points.last(), &step.partial)?;
                 none.insert(sitting)
             }
         };
@@ -101,6 +102,18 @@ fn lock(path: &Path, place: Place<'_>) -> Result<files::Lock> {
         )
         .hint("wait for it, or end it")),
     }
+}
+
+/// Refuses to go on after points of another server or of other data.
+fn check_same(sitting: &Sitting<'_>, last: Option<&SweptPoint>, partial: &str) -> Result<()> {
+    let Some(kept) = last.and_then(|point| read_measurement(Path::new(&point.file)).ok()) else {
+        return Ok(());
+    };
+    sitting.difference_to(&kept).map_or(Ok(()), |difference| {
+        Err(Error::new(Kind::Usage, format!("cannot resume `{partial}`"))
+            .cause(difference)
+            .hint("--fresh measures all points again"))
+    })
 }
 
 /// Measures one point.
@@ -199,8 +212,10 @@ fn begin(step: &MeasureCourse, place: Place<'_>) -> Result<(Sweep, Vec<Visit>)> 
         return Ok((new, Vec::new()));
     }
     let kept = read_partial_sweep(path)?;
-    let visits: Vec<Visit> = kept.points.iter().map_while(visit_of).collect();
-    // What is not of this version is measured again.
+    // Points whose result is gone, or not of this version, are measured again.
+    let is_there = |point: &&SweptPoint| Path::new(&point.file).is_file();
+    let there = kept.points.iter().take_while(is_there);
+    let visits: Vec<Visit> = there.map_while(visit_of).collect();
     let points: Vec<SweptPoint> = kept.points.into_iter().take(visits.len()).collect();
     let count = points.len();
     if count > 0 {

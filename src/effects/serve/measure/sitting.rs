@@ -14,13 +14,14 @@ use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::witness::{self, Look};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
+use crate::measure::compare::NOT_ARGUMENTS;
 use crate::measure::course::Limits;
 use crate::measure::{
     Drawn, Evidence, Load, Moment, RequestSettings, RunDescription, Stage, describe_record, summarize_gpus,
     summarize_run,
 };
 use crate::plan::MeasureLoad;
-use crate::report::{MeasuredServer, Measurement, Verdict};
+use crate::report::{MeasuredFile, MeasuredServer, Measurement, Verdict};
 use crate::secret::Secret;
 use crate::sglang::api::unexpected;
 use crate::units;
@@ -204,13 +205,44 @@ impl<'a> Sitting<'a> {
             temperature: TEMPERATURE,
         };
         let mut measurement = summarize_run(&evidence, run, early);
-        if let Some(path) = &step.records {
-            write_records(Path::new(path), &evidence)?;
-        }
         let path = results::path_of(&step.results_dir, self.name(), "bench");
         measurement.saved_to = Some(path.to_string_lossy().into_owned());
         results::save(&path, Measurement::SCHEMA, &measurement)?;
+        if let Some(records) = &step.records
+            && let Err(error) = write_records(Path::new(records), &evidence)
+        {
+            // The measurement itself is kept and stands.
+            self.place
+                .events
+                .warning(error.to_string(), "the result is kept without its requests");
+        }
         Ok(measurement)
+    }
+
+    /// Returns the first difference between this sitting and an earlier one, of which `kept` is a result: the engine's arguments
+    /// and the data.
+    pub(super) fn difference_to(&self, kept: &Measurement) -> Option<String> {
+        let told = |arguments: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+            let mut arguments = arguments.clone();
+            arguments
+                .retain(|name, _| !NOT_ARGUMENTS.contains(&name.as_str()) && name != "max_total_num_tokens");
+            arguments
+        };
+        let (now, then) = (told(&self.told), told(&kept.server.arguments));
+        let names = now.keys().chain(then.keys());
+        let changed = names.into_iter().find(|name| now.get(*name) != then.get(*name));
+        if let Some(name) = changed {
+            let of = |arguments: &BTreeMap<String, String>| {
+                arguments
+                    .get(name)
+                    .cloned()
+                    .unwrap_or_else(|| "not set".to_owned())
+            };
+            return Some(format!("{name} of the server is {}, was {}", of(&now), of(&then)));
+        }
+        let hash = |file: &Option<MeasuredFile>| file.as_ref().map(|file| file.sha256.clone());
+        let file = self.prompts.file(self.step);
+        (hash(&file) != hash(&kept.load.file)).then(|| "the data are others".to_owned())
     }
 
     fn server(&self) -> MeasuredServer {
