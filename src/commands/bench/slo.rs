@@ -113,7 +113,7 @@ fn check_found(sweep: &Sweep) -> Result<()> {
             let reason = sweep.points.last().and_then(|point| point.reason.clone());
             Err(Error::new(
                 Kind::Untrusted,
-                "the search cannot decide at its last load, measured twice",
+                "the search cannot decide at its last load, measured four times",
             )
             .cause(reason.unwrap_or_default())
             .hint("remove the cause, then type the same command: it resumes"))

@@ -30,6 +30,8 @@ const EVENTS: usize = 512;
 const TICK: Duration = Duration::from_millis(50);
 /// Longest wait for a connection that is opened before the run.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Time that a server has to end requests whose connections were closed. On an H200 the first answers right after them were late.
+const REST: Duration = Duration::from_secs(2);
 /// Longest idle time after which a connection is used again. Uvicorn closes one after 5 s (`timeout_keep_alive`).
 const KEEP: Duration = Duration::from_secs(2);
 
@@ -186,6 +188,13 @@ impl<'a> Driver<'a> {
             return self.rest(now);
         }
         match handover.next.try_recv() {
+            Ok(Some(next)) if next.in_flight == InFlight::Drop => {
+                self.drop_requests();
+                let in_flight = InFlight::Finish(REST);
+                self.resting = Some((NextStage { in_flight, ..next }, None));
+                (self.schedule, self.next_due) = (None, None);
+                Next::Unknown
+            }
             Ok(Some(next)) if matches!(next.in_flight, InFlight::Finish(_)) => {
                 self.resting = Some((next, None));
                 (self.schedule, self.next_due) = (None, None);
@@ -221,8 +230,7 @@ impl<'a> Driver<'a> {
     fn begin_stage(&mut self, NextStage { stage, in_flight }: NextStage, now: Moment) {
         match in_flight {
             InFlight::TakeOver => {}
-            InFlight::Drop => self.drop_requests(),
-            InFlight::Finish(_) => self.records.clear(),
+            InFlight::Drop | InFlight::Finish(_) => self.records.clear(),
         }
         let mut carried = 0;
         let mut oldest = now;

@@ -8,8 +8,10 @@ use crate::measure::course::points::Shape;
 use crate::measure::course::visit::{PointOutcome, Visit};
 use crate::measure::load::{Arrivals, Load};
 
-/// Times that a point without a decision, and the one that limits the result, are measured again.
+/// Times that the point which limits the result is measured again.
 const AGAIN: usize = 1;
+/// Times that a point without a decision is measured again: a server that compiles kernels for new shapes is disturbed some times.
+const UNDECIDED_AGAIN: usize = 3;
 
 /// The quantity that is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -175,7 +177,7 @@ impl Search {
             .iter()
             .rev()
             .take_while(|visit| visit.load == load && matches!(visit.outcome, PointOutcome::Undecided(_)));
-        Some(if without.count() > AGAIN {
+        Some(if without.count() > UNDECIDED_AGAIN {
             Next::Undecided(reason.clone())
         } else {
             Next::Measure(self.shape.stage(load))
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_without_a_decision_is_measured_again_once() {
+    fn a_point_without_a_decision_is_measured_again() {
         let closed = search(Axis::Concurrency, 16.0, (1.0, 64.0));
         let undecided = Visit {
             load: Load::Concurrency(16),
@@ -298,8 +300,9 @@ mod tests {
             panic!("no second try");
         };
         assert_eq!(stage.load, Load::Concurrency(16));
-        let twice = [undecided.clone(), undecided];
-        assert_eq!(closed.next(&twice), Next::Undecided("client: slow".to_owned()));
+        let all = vec![undecided; 4];
+        assert!(matches!(closed.next(&all[..3]), Next::Measure(_)));
+        assert_eq!(closed.next(&all), Next::Undecided("client: slow".to_owned()));
     }
 
     #[test]
