@@ -116,6 +116,9 @@ impl Series {
     }
 
     fn change_in_words(&self, change: f64) -> String {
+        if !change.is_finite() {
+            return format!("{} rises from nothing", self.what);
+        }
         let way = if change > 0.0 { "rises" } else { "falls" };
         format!("{} {way} by {}", self.what, percent(change.abs()))
     }
