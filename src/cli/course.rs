@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 
 use crate::choice::choices;
 use crate::cli::measure::{SubjectArgs, TrafficArgs};
-use crate::cli::shared::{choice, number};
+use crate::cli::shared::{choice, number, positive};
 use crate::measure::course::{Percentile, Preset};
 
 /// Examples below the help of `bench sweep`.
@@ -161,13 +161,6 @@ fn at_most<T>(all: Vec<T>) -> Result<Vec<T>, String> {
         return Err(format!("it has {} points, at most {MOST_POINTS}", all.len()));
     }
     Ok(all)
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
-        _ => Err("it is not a number above 0".to_owned()),
-    }
 }
 
 /// Reads milliseconds.

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 
 use crate::choice::Choice;
 use crate::cli::measure::share;
-use crate::cli::shared::{WhichArgs, number};
+use crate::cli::shared::{WhichArgs, number, positive};
 use crate::measure::Api;
 
 /// Examples below the help of `eval`.
@@ -152,15 +152,5 @@ fn temperature(text: &str) -> Result<f64, String> {
         Ok(value)
     } else {
         Err("it is not a number from 0 to 2".to_owned())
-    }
-}
-
-/// Reads a number above 0.
-fn positive(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
-    if value.is_finite() && value > 0.0 {
-        Ok(value)
-    } else {
-        Err("it is not a number above 0".to_owned())
     }
 }

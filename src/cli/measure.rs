@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::shared::{WhichArgs, choice, number};
-use crate::measure::{Api, Arrivals, PromptForm};
-
-/// Most tokens of a prompt or an answer, which is more than any context.
-const MOST_TOKENS: u64 = 1 << 20;
+use crate::measure::{Api, Arrivals, MOST_TOKENS, PromptForm};
 
 /// The server of a measurement.
 #[derive(Debug, Clone, Args)]

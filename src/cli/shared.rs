@@ -229,3 +229,13 @@ pub(super) fn choice<T: Choice + Clone + Send + Sync + 'static>() -> impl TypedV
     PossibleValuesParser::new(values.collect::<Vec<_>>())
         .try_map(|name| T::by_name(&name).ok_or_else(|| format!("`{name}` is not known")))
 }
+
+/// Reads a number above 0.
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err("it is not a number above 0".to_owned())
+    }
+}

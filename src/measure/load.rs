@@ -102,6 +102,9 @@ impl Load {
     }
 }
 
+/// Most tokens of a prompt or an answer, which is more than any context.
+pub const MOST_TOKENS: u64 = 1 << 20;
+
 /// The lengths of prompts and answers, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Lengths {

@@ -63,7 +63,7 @@ pub use evidence::{ClientFacts, Evidence, ServerFacts};
 pub use figures::compute_figures;
 pub use gpu::{GPU_FIELDS, GpuSample, summarize_gpus};
 pub use histogram::Histogram;
-pub use load::{Arrivals, Extent, Lengths, Load, Schedule, Stage};
+pub use load::{Arrivals, Extent, Lengths, Load, MOST_TOKENS, Schedule, Stage};
 pub use phases::Phases;
 pub use prompt::{ARRIVALS, Drawn, RandomPrompts};
 pub use random::Random;

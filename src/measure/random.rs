@@ -32,6 +32,14 @@ impl Random {
         low + u32::try_from(offset).unwrap_or(0)
     }
 
+    /// Puts values into a random order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for last in (1..values.len()).rev() {
+            let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
+            values.swap(last, self.within(0, bound) as usize);
+        }
+    }
+
     /// Returns a number of (0, 1].
     pub fn unit(&mut self) -> f64 {
         // 53 bits are exact in an f64.

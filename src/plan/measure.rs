@@ -15,7 +15,7 @@ use crate::profile::Bench;
 /// Measured requests of each slot unless the user says otherwise: `measure::verdicts` believes a steady load from so many on.
 pub const WAVES: u32 = 5;
 /// Fewest measured requests unless the user says otherwise: those of a median (`measure::statistics`).
-const FEWEST: u32 = 11;
+pub const FEWEST: u32 = 11;
 /// Least seconds of measuring unless the user says otherwise.
 pub const LEAST_S: u32 = 10;
 /// The same as a part of `dsr1 up`, whose user waits for an endpoint.

@@ -82,8 +82,8 @@ pub use labels::{
     LABEL_STACK, LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
 };
 pub use measure::{
-    CourseRequest, LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, WAVES, load_of_profile, measure,
-    measure_course, requests_for,
+    CourseRequest, FEWEST, LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, WAVES, load_of_profile,
+    measure, measure_course, requests_for,
 };
 pub use measured_host::list_gpus;
 pub use origin::{Origin, origins};

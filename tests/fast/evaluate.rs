@@ -46,7 +46,7 @@ impl Asked {
 struct Server {
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
-    /// What it tells of itself.
+    /// The server's description of itself.
     told: Arc<Mutex<Value>>,
 }
 

@@ -96,9 +96,9 @@ fn loads_take_over_from_each_other_without_a_pause() {
     let (ended, mut results) = unbounded_channel();
     let (give, next) = channel();
     for load in &loads[1..] {
-        give.send(Some(follows(stage(*load, 20)))).unwrap();
+        give.send(follows(stage(*load, 20))).unwrap();
     }
-    give.send(None).unwrap();
+    drop(give);
     let requests = Box::new(RandomPrompts::new(LENGTHS, 1000, 5, 4));
     run_stages(&job, requests, &Watch::default(), &Handover { ended, next }).unwrap();
     let stages: Vec<Ran> = std::iter::from_fn(|| results.try_recv().ok()).collect();
@@ -147,8 +147,7 @@ fn a_load_that_grows_after_a_long_look_at_the_last_one_opens_its_slots_one_after
         results.blocking_recv().unwrap();
         // The load goes on meanwhile, and some requests end.
         std::thread::sleep(Duration::from_millis(700));
-        give.send(Some(follows(stage(Load::Concurrency(16), 40))))
-            .unwrap();
+        give.send(follows(stage(Load::Concurrency(16), 40))).unwrap();
         let grown = results.blocking_recv().unwrap();
         let begin = grown.records.iter().map(|record| record.sent).max().unwrap();
         let window = grown.window.unwrap();
@@ -163,10 +162,10 @@ fn a_load_that_grows_after_a_long_look_at_the_last_one_opens_its_slots_one_after
             .unwrap();
         let grew = window.0.since(first);
         assert!(grew > Duration::from_millis(150), "{grew:?}");
-        give.send(Some(NextStage {
+        give.send(NextStage {
             stage: stage(Load::Concurrency(2), 8),
             in_flight: InFlight::Finish(Duration::from_millis(300)),
-        }))
+        })
         .unwrap();
         let rested = results.blocking_recv().unwrap();
         assert_eq!(in_flight(&rested.records, rested.window.unwrap()).0, 2);
@@ -200,7 +199,7 @@ fn a_stage_that_is_ended_early_leaves_its_open_requests_to_the_next_one() {
                 .all(|record| { record.phase != Phase::Measured || record.is_complete() })
         );
         watch.begin_stage();
-        give.send(Some(follows(stage(Load::Concurrency(4), 8)))).unwrap();
+        give.send(follows(stage(Load::Concurrency(4), 8))).unwrap();
         let second = results.blocking_recv().unwrap();
         assert!(!second.was_stopped && second.window.is_some());
         let failed = second

@@ -8,14 +8,11 @@ use crate::measure::course::Shape;
 use crate::plan::{self, Plan};
 use crate::report::{Outcome, Report, Sweep};
 
-/// Fewest measured requests of a point unless the user says otherwise: those of a median (`measure::statistics`).
-const FEWEST: u32 = 11;
-
 /// Returns the extent of all points: the user's words, or the usual ones.
 pub(super) fn shape_of(args: &TrafficArgs, waves: Option<u32>) -> Shape {
     Shape {
         extent: Extent {
-            requests: args.num_prompts.unwrap_or(FEWEST),
+            requests: args.num_prompts.unwrap_or(plan::FEWEST),
             least_s: args.duration.unwrap_or(plan::LEAST_S),
             most_s: args.max_duration,
             stall_s: args.timeout.unwrap_or(plan::STALL_S),

@@ -70,7 +70,7 @@ impl Items {
         let mut random = Random::new(seed, ORDER);
         let count = u32::try_from(self.index.count()).unwrap_or(u32::MAX);
         let mut order: Vec<u32> = (0..count).collect();
-        shuffle(&mut order, &mut random);
+        random.shuffle(&mut order);
         let (mut next, mut made) = (0, 0_u64);
         std::iter::from_fn(move || {
             loop {
@@ -80,7 +80,7 @@ impl Items {
                         return None;
                     }
                     (next, made) = (0, 0);
-                    shuffle(&mut order, &mut random);
+                    random.shuffle(&mut order);
                 }
                 let record = order[next] as usize;
                 next += 1;
@@ -147,13 +147,6 @@ fn read_record(index: &Index, api: Api, record: usize) -> Option<std::result::Re
         Found::Broken(reason) => Some(Err(reason)),
         Found::Bytes(bytes) if bytes.is_empty() => None,
         Found::Bytes(bytes) => Some(read_item(&bytes, api)),
-    }
-}
-
-fn shuffle(order: &mut [u32], random: &mut Random) {
-    for last in (1..order.len()).rev() {
-        let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
-        order.swap(last, random.within(0, bound) as usize);
     }
 }
 

@@ -48,8 +48,7 @@ pub(super) struct Driver<'a> {
     phases: Phases,
     /// True if the stage has ended and the next one is not known yet.
     is_handing_over: bool,
-    /// The next stage, before which the server finishes its requests and rests; with the end of its rest, once that has begun.
-    resting: Option<(NextStage, Option<Moment>)>,
+    resting: Option<Rest>,
     data_ended: bool,
     /// Stages before this one: each has a schedule of its own.
     stages: u64,
@@ -138,7 +137,7 @@ impl<'a> Driver<'a> {
             let is_pending = self.issue(now)?;
             if self.phases.is_over() {
                 match self.find_next(handover, now) {
-                    Next::Stage(next) => self.begin_stage(next, now),
+                    Next::Stage(stage) => self.begin_stage(stage, now),
                     Next::None => return Ok(()),
                     Next::Unknown => {}
                 }
@@ -188,50 +187,48 @@ impl<'a> Driver<'a> {
             return self.rest(now);
         }
         match handover.next.try_recv() {
-            Ok(Some(next)) if next.in_flight == InFlight::Drop => {
-                self.drop_requests();
-                let in_flight = InFlight::Finish(REST);
-                self.resting = Some((NextStage { in_flight, ..next }, None));
-                (self.schedule, self.next_due) = (None, None);
-                Next::Unknown
-            }
-            Ok(Some(next)) if matches!(next.in_flight, InFlight::Finish(_)) => {
-                self.resting = Some((next, None));
-                (self.schedule, self.next_due) = (None, None);
-                Next::Unknown
-            }
-            Ok(Some(next)) => Next::Stage(next),
+            Ok(next) => self.let_go(next),
             Err(TryRecvError::Empty) => Next::Unknown,
-            Ok(None) | Err(TryRecvError::Disconnected) => Next::None,
+            Err(TryRecvError::Disconnected) => Next::None,
         }
     }
 
-    /// Returns the stage after the rest when that is over.
+    /// Does with what is in flight as the next stage says.
+    fn let_go(&mut self, NextStage { stage, in_flight }: NextStage) -> Next {
+        let time = match in_flight {
+            InFlight::TakeOver => return Next::Stage(stage),
+            InFlight::Drop => {
+                self.drop_requests();
+                REST
+            }
+            InFlight::Finish(time) => time,
+        };
+        self.resting = Some(Rest {
+            stage,
+            time,
+            until: None,
+        });
+        (self.schedule, self.next_due) = (None, None);
+        Next::Unknown
+    }
+
+    /// Returns the stage after the rest when that is over. It begins when nothing is in flight.
     fn rest(&mut self, now: Moment) -> Next {
         let is_busy = self.busy() > 0;
-        match &mut self.resting {
-            Some((next, until)) if !is_busy => {
-                let InFlight::Finish(time) = next.in_flight else {
-                    return Next::Stage(*next);
-                };
-                let until = *until.get_or_insert(now.after(time));
-                if now < until {
-                    return Next::Unknown;
-                }
-                let next = *next;
-                self.resting = None;
-                Next::Stage(next)
-            }
-            _ => Next::Unknown,
+        let Some(rest) = self.resting.as_mut().filter(|_| !is_busy) else {
+            return Next::Unknown;
+        };
+        if now < *rest.until.get_or_insert(now.after(rest.time)) {
+            return Next::Unknown;
         }
+        let stage = rest.stage;
+        self.resting = None;
+        self.records.clear();
+        Next::Stage(stage)
     }
 
-    /// Begins a stage, which takes over what is in flight or drops it.
-    fn begin_stage(&mut self, NextStage { stage, in_flight }: NextStage, now: Moment) {
-        match in_flight {
-            InFlight::TakeOver => {}
-            InFlight::Drop | InFlight::Finish(_) => self.records.clear(),
-        }
+    /// Begins a stage, which takes over what is in flight.
+    fn begin_stage(&mut self, stage: Stage, now: Moment) {
         let mut carried = 0;
         let mut oldest = now;
         // Those that have ended since the last stage was left are told, and have no part in the warm-up of this one.
@@ -262,7 +259,6 @@ impl<'a> Driver<'a> {
     }
 
     fn drop_requests(&mut self) {
-        self.records.clear();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if slot.drop_request() {
                 self.watch.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -582,9 +578,18 @@ impl<'a> Driver<'a> {
     }
 }
 
+/// The time before a stage in which nothing is sent.
+struct Rest {
+    stage: Stage,
+    /// The length, from the moment at which nothing is in flight any more.
+    time: Duration,
+    /// The end, once it has begun.
+    until: Option<Moment>,
+}
+
 /// The answer to a stage that was handed over.
 enum Next {
-    Stage(NextStage),
+    Stage(Stage),
     None,
     Unknown,
 }

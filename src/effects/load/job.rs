@@ -31,8 +31,8 @@ pub struct Job {
 pub struct Handover {
     /// Takes each stage that has ended.
     pub ended: UnboundedSender<Ran>,
-    /// Has the next stage; `None`, or the other end gone, ends the run.
-    pub next: Receiver<Option<NextStage>>,
+    /// Has the next stage. When the other end is gone, the run ends.
+    pub next: Receiver<NextStage>,
 }
 
 /// The stage that follows another one.
@@ -49,8 +49,8 @@ pub struct NextStage {
 pub enum InFlight {
     /// The next stage takes them over.
     TakeOver,
-    /// Their connections are closed, upon which a server drops them: a smaller load would not have built the queue of one that was
-    /// too large.
+    /// Their connections are closed, upon which a server drops them; then it is left alone for a moment. A smaller load would not
+    /// have built the queue of one that was too large.
     Drop,
     /// They are waited for; then the server is left alone for that time.
     Finish(Duration),

@@ -117,12 +117,7 @@ fn with_choices(
     let mut choices = vec![right];
     choices.extend(wrong);
     let mut order: Vec<usize> = (0..choices.len()).collect();
-    // Fisher and Yates.
-    let mut random = Random::new(seed, u64::from(number));
-    for (last, bound) in (1..order.len()).rev().zip((2..=4).rev()) {
-        let other = usize::try_from(random.within(0, bound)).unwrap_or(0);
-        order.swap(last, other);
-    }
+    Random::new(seed, u64::from(number)).shuffle(&mut order);
     let letter = ('A'..='D').zip(&order).find(|(_, index)| **index == 0);
     Ok(Question {
         number,

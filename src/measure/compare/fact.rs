@@ -1,5 +1,7 @@
 //! The facts of a result that can explain another figure, the weightiest first.
 
+use std::collections::BTreeMap;
+
 use crate::report::{MeasuredLoad, Measurement, Subject};
 
 /// A fact of one result.
@@ -26,6 +28,16 @@ const NOTES_OF_HOST: [&str; 6] = [
 ];
 /// Facts that a server tells as arguments and that are facts of their own, or new in each start.
 pub const NOT_ARGUMENTS: [&str; 4] = ["version", "model_path", "served_model_name", "random_seed"];
+
+/// Returns the arguments of a server that decide its answers and its speed. The size of the KV pool is not among them: a server finds
+/// it anew in each start.
+#[must_use]
+pub fn deciding_arguments(told: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    told.iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .filter(|(name, _)| !NOT_ARGUMENTS.contains(name) && *name != "max_total_num_tokens")
+        .collect()
+}
 
 /// Returns the facts of a result. The seed is not among them: it is a new one in each run, so that no cache knows the prompts.
 pub(super) fn facts_of(run: &Measurement) -> Vec<Fact> {
@@ -190,6 +202,27 @@ fn address_of(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_that_differ_in_each_start_decide_no_answer() {
+        let told = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(own).collect()
+        };
+        let one = told(&[
+            ("kv_cache_dtype", "auto"),
+            ("max_total_num_tokens", "4000"),
+            ("random_seed", "1"),
+        ]);
+        let restarted = told(&[
+            ("kv_cache_dtype", "auto"),
+            ("max_total_num_tokens", "4001"),
+            ("random_seed", "2"),
+        ]);
+        let other = told(&[("kv_cache_dtype", "fp8_e5m2"), ("random_seed", "1")]);
+        assert_eq!(deciding_arguments(&one), deciding_arguments(&restarted));
+        assert_ne!(deciding_arguments(&one), deciding_arguments(&other));
+    }
 
     #[test]
     fn the_commit_of_weights_is_in_the_path_of_a_snapshot() {

@@ -1,5 +1,7 @@
 //! The end of a point before its extent, when its outcome is certain.
 
+use std::time::Duration;
+
 use crate::measure::course::limits::Limits;
 use crate::measure::statistics::mean;
 
@@ -7,8 +9,8 @@ use crate::measure::statistics::mean;
 const GROWTH: f64 = 0.3;
 /// Deviations by which it is no chance.
 const DEVIATIONS: f64 = 4.0;
-/// Fewest looks at the requests in flight: those of six seconds.
-const FEWEST: usize = 60;
+/// Shortest time of looks at the requests in flight that shows a growth.
+const SHORTEST: Duration = Duration::from_secs(6);
 
 /// Returns true if requests pile up: the numbers of those in flight, at even distances, grow by more than chance.
 ///
@@ -36,18 +38,25 @@ pub struct Early<'a> {
     pub ended: u32,
     /// Those of them that miss a limit.
     pub missed: u32,
-    /// Requests in flight since measuring began, every tenth of a second.
+    /// Requests in flight since measuring began, at even distances.
     pub in_flight: &'a [f64],
+    /// The distance of two looks at them.
+    pub distance: Duration,
     /// True for an open loop.
     pub is_open: bool,
 }
 
 impl Early<'_> {
+    /// Returns the time since measuring began.
+    fn spent(&self) -> Duration {
+        let looks = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
+        self.distance.saturating_mul(looks)
+    }
+
     /// Returns the measured requests to which the least time will bring it, at the rate so far.
     fn expected(&self) -> u32 {
-        let tenths = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
-        let seconds = (f64::from(tenths) / 10.0).max(0.1);
-        let times = (f64::from(self.least_s) / seconds).max(1.0);
+        let spent = self.spent().max(self.distance).as_secs_f64();
+        let times = (f64::from(self.least_s) / spent).max(1.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -68,7 +77,7 @@ impl Early<'_> {
                 "ended early: {missed} of {ended} requests exceed a limit or failed, so {name} can no longer be kept"
             ));
         }
-        if self.is_open && self.in_flight.len() >= FEWEST && is_piling_up(self.in_flight) {
+        if self.is_open && self.spent() >= SHORTEST && is_piling_up(self.in_flight) {
             let last = self.in_flight.last().copied().unwrap_or_default();
             return Some(format!("ended early: requests pile up, {last:.0} are in flight"));
         }
@@ -81,6 +90,7 @@ mod tests {
     use super::*;
     use crate::measure::course::limits::Percentile;
 
+    const DISTANCE: Duration = Duration::from_millis(100);
     const LIMITS: Limits = Limits {
         ttft_ms: Some(100.0),
         tpot_ms: None,
@@ -98,6 +108,7 @@ mod tests {
                 ended,
                 missed,
                 in_flight: &looks,
+                distance: DISTANCE,
                 is_open: false,
             };
             state.reason(&LIMITS)
@@ -124,6 +135,7 @@ mod tests {
             ended: 0,
             missed: 0,
             in_flight,
+            distance: DISTANCE,
             is_open,
         };
         assert!(early(&growing, true).reason(&LIMITS).is_some());

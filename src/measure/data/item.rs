@@ -4,9 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::measure::api::{Api, Message};
+use crate::measure::load::MOST_TOKENS;
 
-/// Most tokens that a record may ask for.
-const MOST_TOKENS: u64 = 1 << 20;
 /// Keys of a prompt, in the order in which they are looked for.
 const KEYS: [&str; 5] = ["input_ids", "messages", "conversations", "prompt", "text"];
 /// Keys of the tokens to be generated.

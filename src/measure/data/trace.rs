@@ -3,9 +3,8 @@
 use serde::Deserialize;
 
 use super::stamp::{read_date, read_number};
+use crate::measure::load::MOST_TOKENS;
 
-/// Most tokens of a prompt or of an answer.
-const MOST_TOKENS: u64 = 1 << 20;
 /// Tokens of a block of the traces of Mooncake (`FAST25-release/traces/README.md` of kvcache-ai/Mooncake).
 pub(super) const BLOCK: u32 = 512;
 

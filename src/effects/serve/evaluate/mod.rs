@@ -31,7 +31,7 @@ use crate::evaluate::{
     published_length, read_questions, rules_of, score_answers,
 };
 use crate::event::StepEvents;
-use crate::measure::compare::NOT_ARGUMENTS;
+use crate::measure::compare::deciding_arguments;
 use crate::plan::{EvaluateModel, Threshold};
 use crate::report::{EvaluatedData, Evaluation, EvaluationSettings, MeasuredServer};
 use crate::secret::Secret;
@@ -260,15 +260,6 @@ fn head_of(step: &EvaluateModel, hash: &str, told: &MeasuredServer) -> String {
     .to_string()
 }
 
-/// Returns the arguments that decide an answer. The size of the cache is not among them: a server finds it anew in each start, and an
-/// evaluation is resumed after one.
-fn deciding_arguments(told: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    told.iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .filter(|(name, _)| !NOT_ARGUMENTS.contains(name) && *name != "max_total_num_tokens")
-        .collect()
-}
-
 fn name_of(step: &EvaluateModel) -> &str {
     step.server.as_ref().map_or("server", |server| server.name())
 }
@@ -342,27 +333,6 @@ fn nothing_answered(result: &Evaluation) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arguments_that_differ_in_each_start_decide_no_answer() {
-        let told = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            pairs.iter().map(own).collect()
-        };
-        let one = told(&[
-            ("kv_cache_dtype", "auto"),
-            ("max_total_num_tokens", "4000"),
-            ("random_seed", "1"),
-        ]);
-        let restarted = told(&[
-            ("kv_cache_dtype", "auto"),
-            ("max_total_num_tokens", "4001"),
-            ("random_seed", "2"),
-        ]);
-        let other = told(&[("kv_cache_dtype", "fp8_e5m2"), ("random_seed", "1")]);
-        assert_eq!(deciding_arguments(&one), deciding_arguments(&restarted));
-        assert_ne!(deciding_arguments(&one), deciding_arguments(&other));
-    }
 
     #[test]
     fn only_wanted_answers_are_taken_and_each_once() {

@@ -25,7 +25,7 @@ pub(super) struct Run {
     watch: Arc<Watch>,
     _stop: StopOnDrop,
     results: UnboundedReceiver<Ran>,
-    next: Sender<Option<NextStage>>,
+    next: Sender<NextStage>,
     thread: JoinHandle<Result<()>>,
     stage: Stage,
     limits: Option<Limits>,
@@ -77,7 +77,7 @@ impl Run {
         );
         self.stage = next.stage;
         // A run that is over has no more results, which the wait for them tells.
-        let _ = self.next.send(Some(next));
+        let _ = self.next.send(next);
     }
 
     /// Waits for the end of the stage, shows its progress, and looks at the server when measuring begins.
@@ -127,6 +127,7 @@ impl Run {
             ended: self.watch.measured.load(Ordering::Relaxed),
             missed: self.watch.missed.load(Ordering::Relaxed),
             in_flight,
+            distance: LOOK,
             is_open: matches!(self.stage.load, Load::Rate { .. }),
         };
         let reason = state.reason(self.limits.as_ref()?)?;

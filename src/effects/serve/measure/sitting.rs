@@ -14,7 +14,7 @@ use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::witness::{self, Look};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
-use crate::measure::compare::NOT_ARGUMENTS;
+use crate::measure::compare::deciding_arguments;
 use crate::measure::course::Limits;
 use crate::measure::{
     Drawn, Evidence, Load, Moment, RequestSettings, RunDescription, Stage, describe_record, summarize_gpus,
@@ -222,23 +222,16 @@ impl<'a> Sitting<'a> {
     /// Returns the first difference between this sitting and an earlier one, of which `kept` is a result: the engine's arguments
     /// and the data.
     pub(super) fn difference_to(&self, kept: &Measurement) -> Option<String> {
-        let told = |arguments: &BTreeMap<String, String>| -> BTreeMap<String, String> {
-            let mut arguments = arguments.clone();
-            arguments
-                .retain(|name, _| !NOT_ARGUMENTS.contains(&name.as_str()) && name != "max_total_num_tokens");
-            arguments
-        };
-        let (now, then) = (told(&self.told), told(&kept.server.arguments));
+        let (now, then) = (
+            deciding_arguments(&self.told),
+            deciding_arguments(&kept.server.arguments),
+        );
         let names = now.keys().chain(then.keys());
         let changed = names.into_iter().find(|name| now.get(*name) != then.get(*name));
         if let Some(name) = changed {
-            let of = |arguments: &BTreeMap<String, String>| {
-                arguments
-                    .get(name)
-                    .cloned()
-                    .unwrap_or_else(|| "not set".to_owned())
-            };
-            return Some(format!("{name} of the server is {}, was {}", of(&now), of(&then)));
+            let [now, then] =
+                [&now, &then].map(|arguments| arguments.get(name).copied().unwrap_or("not set"));
+            return Some(format!("{name} of the server is {now}, was {then}"));
         }
         let hash = |file: &Option<MeasuredFile>| file.as_ref().map(|file| file.sha256.clone());
         let file = self.prompts.file(self.step);
