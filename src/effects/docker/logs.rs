@@ -25,17 +25,24 @@ const BATCH: usize = 512;
 /// Length of the time before each message: RFC 3339 with nine digits (`jsonmessage.RFC3339NanoFixed` of moby, in UTC).
 const STAMP: usize = "2026-11-23T21:52:31.000000000Z".len();
 
-/// The position up to which a log was read: the time of its last message, and the number of messages of that time.
+/// Length of the part of that time that says the second.
+const SECOND: usize = "2026-11-23T21:52:31".len();
+
+/// The position up to which a log was read: its latest second, and the number of messages that were read since that second
+/// began. A stream that begins at that second repeats them.
+///
+/// The order of the messages is the daemon's and not that of their times: each part of a long line has the time of its first
+/// part (`daemon/logger/copier.go` of moby 28), a line of the other pipe may lie between them, and a clock may be set back.
 #[derive(Debug, Default)]
 struct Position {
-    time: String,
+    second: String,
     messages: usize,
-    /// Messages of that time that a new stream repeats.
+    /// Messages that a new stream still repeats.
     repeated: usize,
 }
 
 impl Position {
-    /// Begins a new stream, which repeats what has the time of the last message.
+    /// Begins a new stream at [`Self::second`], which repeats what was read since then.
     const fn begin(&mut self) {
         self.repeated = self.messages;
     }
@@ -45,21 +52,19 @@ impl Position {
         let Some((time, text)) = split_stamp(message) else {
             return Some(message);
         };
-        if time < self.time.as_str() {
+        let second = &time[..SECOND];
+        let is_earlier = second < self.second.as_str();
+        if self.repeated > 0 {
+            // A daemon may repeat an earlier message that lies between them, or leave it out: it is not counted.
+            self.repeated -= usize::from(!is_earlier);
             return None;
         }
-        if time == self.time {
-            if self.repeated > 0 {
-                self.repeated -= 1;
-                return None;
-            }
-            self.messages += 1;
-        } else {
-            self.time.clear();
-            self.time.push_str(time);
-            self.messages = 1;
-            self.repeated = 0;
+        if second > self.second.as_str() {
+            self.second.clear();
+            self.second.push_str(second);
+            self.messages = 0;
         }
+        self.messages += usize::from(!is_earlier);
         Some(text)
     }
 }
@@ -137,7 +142,7 @@ impl Reader {
                     }
                     // The messages of the last second come again, and those that were read are left out.
                     if let Some(seconds) =
-                        units::seconds_of(&position.time).and_then(|at| i32::try_from(at).ok())
+                        units::seconds_of(&position.second).and_then(|at| i32::try_from(at).ok())
                     {
                         (tail, since) = (None, seconds);
                     }
@@ -241,22 +246,58 @@ mod tests {
         }
     }
 
+    const EARLIER: &str = "2026-11-23T21:52:31.000000001Z";
+    const LATER: &str = "2026-11-23T21:52:31.000000002Z";
+    const NEXT: &str = "2026-11-23T21:52:32.000000000Z";
+
+    /// Returns the messages that are not known.
+    fn read(position: &mut Position, messages: &[(&str, &str)]) -> Vec<String> {
+        let messages = messages.iter().map(|(time, text)| format!("{time} {text}"));
+        messages
+            .filter_map(|message| {
+                let text = position.take_message(message.as_bytes())?;
+                Some(String::from_utf8_lossy(text).into_owned())
+            })
+            .collect()
+    }
+
     #[test]
     fn a_new_stream_repeats_no_message() {
-        let (first, second) = ("2026-11-23T21:52:31.000000001Z", "2026-11-23T21:52:31.000000002Z");
-        let message = |time: &str, text: &str| format!("{time} {text}").into_bytes();
         let mut position = Position::default();
-        let read = |position: &mut Position, time: &str, text: &str| {
-            position.take_message(&message(time, text)).map(<[u8]>::to_vec)
-        };
-        for (time, text) in [(first, "a"), (second, "b"), (second, "c")] {
-            assert_eq!(read(&mut position, time, text), Some(text.as_bytes().to_vec()));
-        }
+        let log = [
+            (EARLIER, "a"),
+            (LATER, "b"),
+            (LATER, "c"),
+            (NEXT, "d"),
+            (NEXT, "e"),
+        ];
+        assert_eq!(read(&mut position, &log[..3]), ["a", "b", "c"]);
         position.begin();
-        let again: Vec<_> = [(first, "a"), (second, "b"), (second, "c"), (second, "d")]
-            .into_iter()
-            .map(|(time, text)| read(&mut position, time, text))
-            .collect();
-        assert_eq!(again, [None, None, None, Some(b"d".to_vec())]);
+        assert_eq!(read(&mut position, &log), ["d", "e"]);
+        position.begin();
+        assert_eq!(read(&mut position, &log[3..]), [""; 0]);
+        assert_eq!(read(&mut position, &[(NEXT, "f")]), ["f"]);
+    }
+
+    /// A part of a long line has the time of the line's first part, and a clock may be set back.
+    #[test]
+    fn a_message_with_an_earlier_time_is_not_lost() {
+        let mut position = Position::default();
+        let log = [
+            (EARLIER, "part"),
+            (NEXT, "of the other pipe"),
+            (EARLIER, "rest"),
+            (NEXT, "end"),
+        ];
+        assert_eq!(
+            read(&mut position, &log),
+            ["part", "of the other pipe", "rest", "end"]
+        );
+        // A daemon that begins at the second leaves out the earlier one, or has it.
+        for again in [&log[1..], &[log[1], log[3]]] {
+            position.begin();
+            assert_eq!(read(&mut position, again), [""; 0]);
+        }
+        assert_eq!(read(&mut position, &[(EARLIER, "earlier")]), ["earlier"]);
     }
 }
