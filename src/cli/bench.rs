@@ -20,6 +20,7 @@ Examples:
   dsr1 bench --api chat                   text; reasoning and answer apart
   dsr1 bench --data prompts.jsonl         prompts of a file
   dsr1 bench --trace mooncake.jsonl --speed 2
+  dsr1 bench --turns 5 --think-time 2     conversations of five turns
   dsr1 bench --engine-client              the client of the server's own SGLang
   dsr1 bench sweep --concurrency 1..64    a curve
   dsr1 bench compare OLD.json NEW.json    two kept results
@@ -55,7 +56,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
     /// Run the benchmark client of the server's own SGLang instead.
-    #[arg(long, conflicts_with_all = ["url", "api", "prompts", "tokenizer", "data", "trace", "ramp", "request_rate", "arrivals", "duration", "max_duration", "seed", "shared_prefix", "no_warm_up", "timeout", "strict", "records", "as_tool", "vocabulary", "stop_at_end"])]
+    #[arg(long, conflicts_with_all = ["url", "api", "prompts", "tokenizer", "data", "trace", "ramp", "request_rate", "arrivals", "duration", "max_duration", "seed", "shared_prefix", "turns", "think_time", "no_warm_up", "timeout", "strict", "records", "as_tool", "vocabulary", "stop_at_end"])]
     pub engine_client: bool,
     /// Print the plan and do nothing.
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::shared::{WhichArgs, choice, number};
-use crate::measure::{Api, Arrivals, MOST_TOKENS, PromptForm};
+use crate::measure::{Api, Arrivals, MOST_TOKENS, MOST_TURNS, PromptForm};
 
 /// The server of a measurement.
 #[derive(Debug, Clone, Args)]
@@ -63,6 +63,12 @@ pub struct TrafficArgs {
     /// Tokens that all prompts share, before their own.
     #[arg(long, default_value_t = 0, value_parser = number::<u32>(0..=MOST_TOKENS), value_name = "N", help_heading = "Load")]
     pub shared_prefix: u32,
+    /// Hold conversations of this many turns, each with its own lengths; a request carries all turns before it.
+    #[arg(long, default_value_t = 1, value_parser = number::<u32>(1..=MOST_TURNS), conflicts_with_all = ["trace", "request_rate"], value_name = "N", help_heading = "Load")]
+    pub turns: u32,
+    /// Seconds from the end of an answer to the next turn of its conversation.
+    #[arg(long, requires = "turns", default_value_t = 0.0, value_parser = think_time, value_name = "SECONDS", help_heading = "Load")]
+    pub think_time: f64,
     /// Requests in flight, instead of the profile's; with --request-rate, the most.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "N", help_heading = "Load")]
     pub max_concurrency: Option<u32>,
@@ -115,6 +121,16 @@ fn speed(text: &str) -> Result<f64, String> {
         Ok(speed)
     } else {
         Err("it is not a number from 0.001 to 1000".to_owned())
+    }
+}
+
+/// Reads the seconds between two turns.
+fn think_time(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if (0.0..=3600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("it is not a number of seconds from 0 to 3600".to_owned())
     }
 }
 

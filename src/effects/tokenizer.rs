@@ -90,7 +90,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::measure::{Lengths, Prompt, RandomPrompts, TextPrompts};
+    use crate::measure::{Lengths, Prompt, RandomPrompts, TextPrompts, Turns};
 
     /// A tokenizer of byte pairs as those of DeepSeek-R1 and Qwen are: words of two letters are one token each, with their
     /// space.
@@ -138,6 +138,7 @@ mod tests {
             output: 1,
             ratio: 0.1,
             shared_prefix: 10,
+            turns: Turns::SINGLE,
         };
         let vocabulary = u32::try_from(tokenizer.words().len()).unwrap();
         let random = RandomPrompts::new(lengths, vocabulary, 3, 0);

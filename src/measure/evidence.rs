@@ -37,6 +37,24 @@ pub struct ServerFacts {
     pub retracted: Option<u64>,
     /// Differences between its descriptions before and after.
     pub changes: Option<Vec<String>>,
+    /// The requests that ended.
+    pub ended: Option<EndedRequests>,
+    /// Mean time from the arrival of a request at the server to its first token, by its metrics.
+    pub mean_ttft: Option<Duration>,
+    /// Share of the time in which its schedulers had no work, by its metrics.
+    pub idle_share: Option<f64>,
+}
+
+/// The requests that ended between two looks at a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedRequests {
+    /// All of them, by the server's metrics.
+    pub of_server: u64,
+    /// Those of this client.
+    pub of_client: u64,
+    /// The requests of this client that were in flight at one of the looks, the larger number: those may be counted by the one
+    /// and not yet by the other.
+    pub in_flight: u64,
 }
 
 /// The evidence of a run.

@@ -6,7 +6,8 @@ use crate::measure::statistics::mean;
 use crate::measure::times::{distribution_of, times_of, weighted_times_of};
 use crate::report::{Distributions, Figures, Reasoning};
 
-/// Returns the figures of the measured requests, and the rates of a window over all requests. `noise` is found apart.
+/// Returns the figures of the measured requests, and the rates of a window over all requests. `noise` and `conversations` are found
+/// apart.
 #[must_use]
 pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures {
     let measured: Vec<RequestTimes<'_>> = records
@@ -60,6 +61,7 @@ pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures 
             ttft_ms: distribution_of(ttfts),
             tpot_ms: distribution_of(tpots),
         },
+        conversations: None,
     }
 }
 
@@ -138,7 +140,7 @@ pub(super) fn tokens_of(chunk: Chunk, tokens_per_chunk: f64) -> f64 {
     }
 }
 
-fn share(sum: u64, count: u64) -> f64 {
+pub(super) fn share(sum: u64, count: u64) -> f64 {
     if count == 0 {
         0.0
     } else {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::choice::choices;
 use crate::measure::ramp::stretch;
 use crate::measure::random::Random;
+use crate::measure::turns::Turns;
 
 choices! {
     /// The distances between the requests of an open loop.
@@ -117,6 +118,9 @@ pub struct Lengths {
     pub ratio: f64,
     /// Tokens at the start of each prompt that all prompts share.
     pub shared_prefix: u32,
+    /// The turns of a conversation, each of which has these lengths of its own.
+    #[serde(default, skip_serializing_if = "Turns::is_single")]
+    pub turns: Turns,
 }
 
 impl Lengths {
@@ -128,10 +132,11 @@ impl Lengths {
         )
     }
 
-    /// Returns the most tokens of a prompt and its answer together.
+    /// Returns the most tokens of a prompt and its answer together: those of all turns of a conversation.
     #[must_use]
     pub fn total(&self) -> u64 {
-        u64::from(self.shared_prefix) + u64::from(self.input) + u64::from(self.output)
+        let turn = u64::from(self.input) + u64::from(self.output);
+        u64::from(self.shared_prefix) + turn * u64::from(self.turns.count)
     }
 }
 
@@ -228,6 +233,7 @@ mod tests {
             output: 4,
             ratio: 0.5,
             shared_prefix: 3,
+            turns: Turns::SINGLE,
         };
         let mut random = Random::new(1, 0);
         let drawn: Vec<_> = (0..500).map(|_| lengths.draw(&mut random)).collect();
@@ -236,6 +242,11 @@ mod tests {
         assert_eq!(drawn.iter().map(|pair| pair.1).min(), Some(2));
         assert_eq!(drawn.iter().map(|pair| pair.1).max(), Some(4));
         assert_eq!(lengths.total(), 17);
+        let turns = Turns {
+            count: 3,
+            ..Turns::SINGLE
+        };
+        assert_eq!(Lengths { turns, ..lengths }.total(), 3 + 3 * 14);
         let fixed = Lengths {
             ratio: 1.0,
             ..lengths

@@ -19,6 +19,10 @@ const GROWTH: u32 = 3;
 /// never drained in between: requests that follow are measured, and those that follow the last measured one keep the load at its
 /// height until that one has ended, or until a next stage takes it over.
 ///
+/// A conversation has its slot from the sending of its first request to the end of its last one, and what is said here of the
+/// requests of a warm-up holds for conversations: measuring begins when the first conversation of each slot has ended. A request
+/// that has nothing to do with others is a conversation of one turn.
+///
 /// A stage that follows another one begins with the requests that are in flight. A closed loop that is to grow opens its further
 /// slots when requests end: opened all at once, their answers would end together, wave after wave.
 #[derive(Debug)]
@@ -28,16 +32,20 @@ pub struct Phases {
     target: Option<u32>,
     /// Slots that may be in use.
     allowed: u32,
-    /// Requests that were in flight at the beginning: their numbers are below this.
+    /// Conversations that were going on at the beginning: their numbers are below this.
     carried: u32,
     /// The rise of the load by time, in place of that by answers.
     ramp: Option<Ramp>,
-    /// Requests of the first wave: those with a number below this. `None` while the load grows.
+    /// Conversations of the first wave: those with a number below this. `None` while the load grows.
     wave: Option<u32>,
-    /// Requests of the warm-up that have ended, and that may be of the first wave.
+    /// Conversations of the warm-up that have ended, and that may be of the first wave.
     wave_ended: u32,
-    issued: u32,
+    /// Conversations that were begun.
+    begun: u32,
+    /// Conversations that have ended.
     ended: u32,
+    /// Requests that were issued.
+    issued: u32,
     measured_issued: u32,
     measured_open: u32,
     completed: u32,
@@ -55,7 +63,8 @@ impl Phases {
         Self::after(0, Moment(0), load, extent)
     }
 
-    /// Returns the state of a stage that begins at `now` with `carried` requests in flight. They have the numbers from 0 on.
+    /// Returns the state of a stage that begins at `now` with `carried` conversations going on. They have the numbers from 0 on,
+    /// as their requests in flight have.
     #[must_use]
     pub fn after(carried: u32, now: Moment, load: &Load, extent: Extent) -> Self {
         let target = load.slots();
@@ -72,8 +81,9 @@ impl Phases {
             ramp: Ramp::new(now, extent.ramp_s),
             wave: None,
             wave_ended: 0,
-            issued: carried,
+            begun: carried,
             ended: 0,
+            issued: carried,
             measured_issued: 0,
             measured_open: 0,
             completed: 0,
@@ -100,7 +110,7 @@ impl Phases {
         if now >= ramp.end() {
             match self.target {
                 Some(_) => self.close_wave_at_height(),
-                None => self.wave = Some(self.issued),
+                None => self.wave = Some(self.begun),
             }
             self.hand_over_after_wave(now);
         }
@@ -116,7 +126,7 @@ impl Phases {
         )
     }
 
-    /// Returns the number of requests that may be in flight now.
+    /// Returns the number of conversations that may go on now.
     #[must_use]
     pub const fn allowed(&self) -> u32 {
         self.allowed
@@ -125,13 +135,26 @@ impl Phases {
     /// Notes the last number of the first wave when a closed loop may use all of its slots.
     fn close_wave_at_height(&mut self) {
         if let Some(target) = self.target.filter(|target| self.allowed >= *target) {
-            let vacant = target.saturating_sub(self.issued - self.ended);
-            self.wave.get_or_insert(self.issued + vacant);
+            let vacant = target.saturating_sub(self.begun - self.ended);
+            self.wave.get_or_insert(self.begun + vacant);
         }
     }
 
-    /// Returns the number and the phase of the request that is issued now.
+    /// Begins a conversation: the number of the next one is one higher. Returns the number and the phase of its first request,
+    /// which is issued now.
     pub fn issue(&mut self, now: Moment) -> (u32, Phase) {
+        self.begun += 1;
+        self.issue_turn(now)
+    }
+
+    /// Returns the conversations that were begun.
+    #[must_use]
+    pub const fn begun(&self) -> u32 {
+        self.begun
+    }
+
+    /// Returns the number and the phase of a later request of a conversation, which is issued now.
+    pub fn issue_turn(&mut self, now: Moment) -> (u32, Phase) {
         let number = self.issued;
         self.issued += 1;
         let Some(begin) = self.hand_over else {
@@ -151,8 +174,17 @@ impl Phases {
         (number, Phase::Measured)
     }
 
-    /// Takes the end of a request.
-    pub fn end(&mut self, number: u32, phase: Phase, is_complete: bool, now: Moment) {
+    /// Takes the end of a request that another one of its conversation follows.
+    pub fn end_turn(&mut self, phase: Phase, now: Moment) {
+        self.completed += 1;
+        if phase == Phase::Measured {
+            self.measured_open -= 1;
+        }
+        self.end_if_done(now);
+    }
+
+    /// Takes the end of the last request of a conversation.
+    pub fn end(&mut self, conversation: u32, phase: Phase, is_complete: bool, now: Moment) {
         if is_complete {
             self.completed += 1;
         } else {
@@ -160,15 +192,15 @@ impl Phases {
         }
         self.ended += 1;
         match phase {
-            Phase::WarmUp => self.end_of_warm_up(number, now),
+            Phase::WarmUp => self.end_of_warm_up(conversation, now),
             Phase::Measured => self.measured_open -= 1,
             Phase::Tail => {}
         }
         self.end_if_done(now);
     }
 
-    fn end_of_warm_up(&mut self, number: u32, now: Moment) {
-        if self.wave.is_none_or(|wave| number < wave) {
+    fn end_of_warm_up(&mut self, conversation: u32, now: Moment) {
+        if self.wave.is_none_or(|wave| conversation < wave) {
             self.wave_ended += 1;
         }
         match self.target {
@@ -180,8 +212,8 @@ impl Phases {
                 self.close_wave_at_height();
             }
             // The first answer to a request of this stage.
-            None if number >= self.carried => {
-                self.wave.get_or_insert(self.issued);
+            None if conversation >= self.carried => {
+                self.wave.get_or_insert(self.begun);
             }
             _ => {}
         }
@@ -312,6 +344,41 @@ mod tests {
         phases.end(4, Phase::Measured, false, at(5));
         assert!(phases.is_over());
         assert_eq!(phases.window(), Some((at(2), at(5))));
+    }
+
+    #[test]
+    fn measuring_begins_when_the_first_conversation_of_each_slot_has_ended() {
+        let mut phases = Phases::new(&Load::Concurrency(2), extent(2, 0));
+        // The first conversation of the first slot has one turn, that of the second one has two.
+        assert_eq!(phases.issue(at(0)), (0, Phase::WarmUp));
+        assert_eq!(phases.issue(at(0)), (1, Phase::WarmUp));
+        assert_eq!(phases.begun(), 2);
+        phases.end(0, Phase::WarmUp, true, at(1));
+        assert_eq!(phases.issue(at(1)), (2, Phase::WarmUp));
+        phases.end_turn(Phase::WarmUp, at(1));
+        assert_eq!(phases.issue_turn(at(1)), (3, Phase::WarmUp));
+        // Its second request would have been a later wave.
+        assert_eq!(phases.hand_over(), None);
+        phases.end(1, Phase::WarmUp, true, at(2));
+        assert_eq!(phases.hand_over(), Some(at(2)));
+        // A conversation that began in the warm-up goes on, and its later turns are measured.
+        phases.end_turn(Phase::WarmUp, at(3));
+        assert_eq!(phases.issue_turn(at(3)), (4, Phase::Measured));
+        assert_eq!(phases.issue(at(3)), (5, Phase::Measured));
+        phases.end(2, Phase::Measured, true, at(4));
+        phases.end_turn(Phase::Measured, at(4));
+        assert_eq!(phases.issue_turn(at(4)).1, Phase::Tail);
+        assert!(phases.is_over());
+    }
+
+    #[test]
+    fn a_failed_first_conversation_does_not_hold_the_warm_up_up() {
+        let mut phases = Phases::new(&Load::Concurrency(1), extent(1, 0));
+        phases.issue(at(0));
+        phases.end_turn(Phase::WarmUp, at(1));
+        let (_, phase) = phases.issue_turn(at(1));
+        phases.end(0, phase, false, at(2));
+        assert_eq!(phases.hand_over(), Some(at(2)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::measure::api::Prompt;
 use crate::measure::load::Lengths;
 use crate::measure::random::Random;
+use crate::measure::turns::Turns;
 
 /// Streams of the random numbers of a seed: each use has its own, so that one does not shift the other.
 const LENGTHS: u64 = 1;
@@ -24,6 +25,31 @@ pub struct Drawn {
     pub output_tokens: u32,
     /// The time from the beginning of the run at which it is due, of a trace; `None` without one.
     pub at: Option<Duration>,
+    /// The turns of its conversation that follow this one; `None` for a request that has nothing to do with others.
+    pub later: Option<Vec<LaterTurn>>,
+}
+
+/// A later turn of a conversation, before the answer to the turn before it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaterTurn {
+    /// The text or the ids that the user adds.
+    pub prompt: Prompt,
+    /// Its tokens; 0 if they are not known.
+    pub tokens: u32,
+    /// Tokens to be generated.
+    pub output_tokens: u32,
+}
+
+impl LaterTurn {
+    /// Returns its size in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.prompt {
+            Prompt::Ids(ids) => size_of_val(&ids[..]),
+            Prompt::Text(text) => text.len(),
+            Prompt::Messages(messages) => messages.iter().map(|message| message.content.len()).sum(),
+        }
+    }
 }
 
 /// Requests with random prompts, without end.
@@ -40,7 +66,8 @@ pub struct RandomPrompts {
 
 impl RandomPrompts {
     /// Returns the requests of a seed, for a model with that many ids. The first `slots` ones are those of the warm-up of a
-    /// closed loop: their answers have lengths of all shares, so that later requests do not end together.
+    /// closed loop: their answers have lengths of all shares, so that later requests do not end together. A conversation has its
+    /// later turns; the first ones have all shares of them.
     #[must_use]
     pub fn new(lengths: Lengths, vocabulary: u32, seed: u64, slots: u32) -> Self {
         let ids = usable_ids(vocabulary);
@@ -57,6 +84,20 @@ impl RandomPrompts {
             number: 0,
         }
     }
+
+    fn draw_ids(&mut self, count: u32) -> Vec<u32> {
+        let (start, end) = (self.ids.start, self.ids.end);
+        (0..count).map(|_| self.tokens.within(start, end)).collect()
+    }
+
+    fn draw_turn(&mut self) -> LaterTurn {
+        let (input, output) = self.lengths.draw(&mut self.draws);
+        LaterTurn {
+            prompt: Prompt::Ids(self.draw_ids(input)),
+            tokens: input,
+            output_tokens: output,
+        }
+    }
 }
 
 impl Iterator for RandomPrompts {
@@ -64,21 +105,41 @@ impl Iterator for RandomPrompts {
 
     fn next(&mut self) -> Option<Drawn> {
         let (input, output) = self.lengths.draw(&mut self.draws);
-        let output_tokens = if self.number < self.slots {
-            staggered(output, self.number, self.slots)
+        let turns = self.lengths.turns;
+        let (output_tokens, count) = if self.number < self.slots {
+            (
+                staggered(output, self.number, self.slots),
+                turns.of_first(self.number, self.slots),
+            )
         } else {
-            output
+            (output, turns.count)
         };
         self.number = self.number.saturating_add(1);
         let mut ids = self.prefix.clone();
-        ids.extend((0..input).map(|_| self.tokens.within(self.ids.start, self.ids.end)));
+        ids.extend(self.draw_ids(input));
+        let later = (!turns.is_single()).then(|| (1..count).map(|_| self.draw_turn()).collect());
         Some(Drawn {
             prompt_tokens: u32::try_from(ids.len()).unwrap_or(u32::MAX),
             prompt: Prompt::Ids(ids),
             output_tokens,
             at: None,
+            later,
         })
     }
+}
+
+/// Returns requests whose first `slots` conversations have all shares of the turns, as those of [`RandomPrompts`].
+pub fn shorten_first(
+    requests: impl Iterator<Item = Drawn>,
+    turns: Turns,
+    slots: u32,
+) -> impl Iterator<Item = Drawn> {
+    (0..).zip(requests).map(move |(number, mut drawn)| {
+        if let Some(later) = drawn.later.as_mut().filter(|_| number < slots) {
+            later.truncate(turns.of_first(number, slots).saturating_sub(1) as usize);
+        }
+        drawn
+    })
 }
 
 /// Returns the length of the warm-up answer of a slot. All requests of a closed loop start at once; with equal lengths they
@@ -108,6 +169,7 @@ mod tests {
         output: 100,
         ratio: 1.0,
         shared_prefix: 4,
+        turns: Turns::SINGLE,
     };
 
     fn ids(drawn: &Drawn) -> &[u32] {
@@ -147,6 +209,29 @@ mod tests {
         assert_eq!(outputs(4), [25, 50, 75, 100, 100]);
         assert_eq!(outputs(1), [100, 100, 100, 100, 100]);
         assert_eq!(staggered(8192, 0, 1), 128);
+    }
+
+    #[test]
+    fn a_conversation_has_its_turns_and_the_first_ones_have_all_shares_of_them() {
+        let lengths = Lengths {
+            turns: Turns {
+                count: 3,
+                think_s: 0.0,
+            },
+            ..LENGTHS
+        };
+        let drawn: Vec<Drawn> = RandomPrompts::new(lengths, 1000, 1, 3).take(5).collect();
+        let later = |drawn: &Drawn| drawn.later.as_ref().unwrap().len();
+        assert_eq!(drawn.iter().map(later).collect::<Vec<_>>(), [0, 1, 2, 2, 2]);
+        for turn in drawn.iter().flat_map(|drawn| drawn.later.as_ref().unwrap()) {
+            // The shared tokens are those of the first turn.
+            assert!(matches!(&turn.prompt, Prompt::Ids(ids) if ids.len() == 8 && turn.tokens == 8));
+            assert_eq!(turn.output_tokens, 100);
+        }
+        assert_eq!(
+            RandomPrompts::new(LENGTHS, 1000, 1, 3).next().unwrap().later,
+            None
+        );
     }
 
     #[test]

@@ -89,6 +89,19 @@ pub struct AnswerText {
     pub reasoning: String,
     /// The answer.
     pub answer: String,
+    /// The ids of its tokens; empty unless the run keeps them.
+    pub ids: Vec<u32>,
+}
+
+/// The place of a request in its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationTurn {
+    /// Number of the conversation in the order of issue, from 0.
+    pub conversation: u32,
+    /// The turn, from 1.
+    pub turn: u32,
+    /// Tokens of its prompt that no turn before it had; 0 if they are not known.
+    pub new_tokens: u32,
 }
 
 /// The reason for the end of a generation, as the server names it.
@@ -149,6 +162,8 @@ pub enum FailureKind {
     NoUsage,
     /// The server generated nothing.
     NoTokens,
+    /// The answer does not have the ids of its tokens, which the next turn of a conversation needs.
+    NoIds,
 }
 
 impl FailureKind {
@@ -168,6 +183,7 @@ impl FailureKind {
             Self::Aborted => "finish_reason abort".to_owned(),
             Self::NoUsage => "no count of tokens at the end".to_owned(),
             Self::NoTokens => "no token was generated".to_owned(),
+            Self::NoIds => "the answer does not have the ids of its tokens (output_ids)".to_owned(),
         }
     }
 }
@@ -207,6 +223,8 @@ pub struct Record {
     pub ended: Moment,
     /// True if it opened a connection of its own; the time for that is before `sent`.
     pub is_first_of_connection: bool,
+    /// Its place in a conversation; `None` for a request that has nothing to do with others.
+    pub turn: Option<ConversationTurn>,
     /// Tokens of its prompt, as they were chosen.
     pub prompt_tokens: u32,
     /// Tokens that it asked for.
@@ -217,7 +235,7 @@ pub struct Record {
     pub usage: Option<Usage>,
     /// Its end.
     pub end: End,
-    /// The text of a complete answer; `None` unless the run keeps it.
+    /// The text or the ids of a complete answer; `None` unless the run keeps them.
     pub text: Option<Box<AnswerText>>,
 }
 
@@ -271,7 +289,7 @@ pub fn describe_record(record: &Record) -> serde_json::Value {
         End::Failed(failure) => (failure.kind.describe(), failure.text.clone()),
         End::Cut => ("cut at the end of the run".to_owned(), String::new()),
     };
-    serde_json::json!({
+    let mut described = serde_json::json!({
         "number": record.number,
         "phase": match record.phase {
             Phase::WarmUp => "warm_up",
@@ -291,5 +309,10 @@ pub fn describe_record(record: &Record) -> serde_json::Value {
         "cached_tokens": record.usage.and_then(|usage| usage.cached),
         "reasoning_tokens": record.usage.and_then(|usage| usage.reasoning),
         "chunks": chunks,
-    })
+    });
+    if let Some(turn) = &record.turn {
+        described["conversation"] = turn.conversation.into();
+        described["turn"] = turn.turn.into();
+    }
+    described
 }

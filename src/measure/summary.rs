@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::measure::api::Api;
+use crate::measure::by_turn::summarize_turns;
 use crate::measure::definitions::translate_figures;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::{compute_figures, to_float};
@@ -51,6 +52,7 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription, further: Option<V
             let noise = find_noise(&evidence.records, window, figures.tokens_per_chunk);
             Figures {
                 noise: Some(noise),
+                conversations: summarize_turns(&evidence.records),
                 ..figures
             }
         })
@@ -93,6 +95,8 @@ fn describe_load(evidence: &Evidence, run: &RunDescription) -> MeasuredLoad {
         output_len: evidence.lengths.output,
         range_ratio: evidence.lengths.ratio,
         shared_prefix: evidence.lengths.shared_prefix,
+        turns: evidence.lengths.turns.count,
+        think_s: evidence.lengths.turns.think_s,
         requests: evidence.extent.requests,
         least_s: f64::from(evidence.extent.least_s),
         most_s: evidence.extent.most_s.map(f64::from),

@@ -69,15 +69,10 @@ impl<I> TextPrompts<I> {
             random: Random::new(seed, MORE),
         }
     }
-}
 
-impl<I: Iterator<Item = Drawn>> Iterator for TextPrompts<I> {
-    type Item = Drawn;
-
-    fn next(&mut self) -> Option<Drawn> {
-        let drawn = self.requests.next()?;
-        let Prompt::Ids(numbers) = drawn.prompt else {
-            return Some(drawn);
+    fn text_of(&mut self, prompt: Prompt) -> Prompt {
+        let Prompt::Ids(numbers) = prompt else {
+            return prompt;
         };
         let words = self.tokenizer.words();
         let count = numbers.len().saturating_sub(self.overhead as usize).max(1);
@@ -86,11 +81,21 @@ impl<I: Iterator<Item = Drawn>> Iterator for TextPrompts<I> {
         let most = u32::try_from(words.len()).unwrap_or(u32::MAX);
         let random = &mut self.random;
         let mut more = || word(random.within(0, most)).unwrap_or(0);
-        let (text, _) = exact_text(&*self.tokenizer, ids, &mut more);
-        Some(Drawn {
-            prompt: Prompt::Text(text),
-            ..drawn
-        })
+        Prompt::Text(exact_text(&*self.tokenizer, ids, &mut more).0)
+    }
+}
+
+impl<I: Iterator<Item = Drawn>> Iterator for TextPrompts<I> {
+    type Item = Drawn;
+
+    fn next(&mut self) -> Option<Drawn> {
+        let mut drawn = self.requests.next()?;
+        drawn.prompt = self.text_of(drawn.prompt);
+        for turn in drawn.later.iter_mut().flatten() {
+            let prompt = std::mem::replace(&mut turn.prompt, Prompt::Ids(Vec::new()));
+            turn.prompt = self.text_of(prompt);
+        }
+        Some(drawn)
     }
 }
 
@@ -99,6 +104,7 @@ mod tests {
     use super::*;
     use crate::measure::load::Lengths;
     use crate::measure::prompt::RandomPrompts;
+    use crate::measure::turns::Turns;
 
     /// A tokenizer of letters which joins some pairs, as one of byte pairs does: `ab` is one token.
     struct Pairs(Vec<u32>);
@@ -153,6 +159,7 @@ mod tests {
             output: 5,
             ratio: 1.0,
             shared_prefix: 20,
+            turns: Turns::SINGLE,
         };
         let pairs = Arc::new(Pairs((3..26).collect()));
         let texts = |seed: u64| -> Vec<String> {

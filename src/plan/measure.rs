@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::facts::Facts;
 use crate::measure::course::Course;
-use crate::measure::{Api, Extent, Lengths, Load, PromptForm, PromptSource};
+use crate::measure::{Api, Extent, Lengths, Load, PromptForm, PromptSource, Turns};
 use crate::plan::digest::digest;
 use crate::plan::eval::{BenchRequest, engine_client, results_dir};
 use crate::plan::measured_host::{host_of_client, host_of_server};
@@ -79,15 +79,19 @@ pub fn load_of_profile(bench: &Bench) -> (Load, Lengths) {
         output: bench.output_len.get(),
         ratio: bench.range_ratio,
         shared_prefix: 0,
+        turns: Turns::SINGLE,
     };
     (Load::Concurrency(bench.max_concurrency.get()), lengths)
 }
 
-/// Returns the number of measured requests of a load unless the user says it: at least `count`, and enough to be believed.
+/// Returns the number of measured requests of a load unless the user says it: at least `count`, and enough to be believed. Each slot
+/// has as many as a conversation has turns, and each turn enough for a median.
 #[must_use]
-pub fn requests_for(load: &Load, count: u32) -> u32 {
+pub fn requests_for(load: &Load, count: u32, turns: u32) -> u32 {
     let slots = load.slots().unwrap_or(0);
-    count.max(FEWEST).max(slots.saturating_mul(WAVES))
+    count
+        .max(FEWEST.saturating_mul(turns))
+        .max(slots.saturating_mul(WAVES.max(turns)))
 }
 
 /// Plans a measurement.
@@ -174,12 +178,9 @@ fn load_step(request: &MeasureRequest, facts: &Facts) -> MeasureLoad {
             step.model_path = Some(client.model.clone());
             step.profile = Some(profile.clone());
             step.stack = Some(client.stack.name.clone());
-            // The engine's own client does not read such files.
-            step.by_engine = request
-                .source
-                .file
-                .is_none()
-                .then(|| engine_client(client, facts));
+            // The engine's own client does not read such files, and holds no such conversations.
+            let is_its_load = request.source.file.is_none() && request.lengths.turns.is_single();
+            step.by_engine = is_its_load.then(|| engine_client(client, facts));
         }
         MeasuredEndpoint::Url { base_url, model } => {
             step.base_url.clone_from(base_url);
@@ -207,7 +208,7 @@ pub(super) fn bench_step(client: BenchRequest, profile: &str, facts: &Facts) -> 
         lengths,
         source,
         extent: Extent {
-            requests: requests_for(&load, client.bench.num_prompts.get()),
+            requests: requests_for(&load, client.bench.num_prompts.get(), 1),
             least_s: LEAST_OF_CHAIN_S,
             most_s: None,
             stall_s: STALL_S,
@@ -239,9 +240,11 @@ mod tests {
             arrivals: Arrivals::Poisson,
             most_in_flight: None,
         };
-        assert_eq!(requests_for(&Load::Concurrency(512), 512), 2560);
-        assert_eq!(requests_for(&Load::Concurrency(1), 10), 11);
-        assert_eq!(requests_for(&rate, 3), 11);
-        assert_eq!(requests_for(&Load::Concurrency(4), 100), 100);
+        assert_eq!(requests_for(&Load::Concurrency(512), 512, 1), 2560);
+        assert_eq!(requests_for(&Load::Concurrency(1), 10, 1), 11);
+        assert_eq!(requests_for(&rate, 3, 1), 11);
+        assert_eq!(requests_for(&Load::Concurrency(4), 100, 1), 100);
+        assert_eq!(requests_for(&Load::Concurrency(4), 10, 8), 88);
+        assert_eq!(requests_for(&Load::Concurrency(64), 10, 8), 512);
     }
 }

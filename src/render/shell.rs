@@ -678,6 +678,12 @@ fn words_of_bench(step: &MeasureLoad, command: &[&str]) -> Vec<String> {
     if step.lengths.shared_prefix > 0 {
         add("--shared-prefix", step.lengths.shared_prefix.to_string());
     }
+    if !step.lengths.turns.is_single() {
+        add("--turns", step.lengths.turns.count.to_string());
+    }
+    if step.lengths.turns.think_s > 0.0 {
+        add("--think-time", step.lengths.turns.think_s.to_string());
+    }
     add("--duration", step.extent.least_s.to_string());
     if let Some(most) = step.extent.most_s {
         add("--max-duration", most.to_string());

@@ -113,6 +113,12 @@ pub struct MeasuredLoad {
     pub range_ratio: f64,
     /// Tokens that all prompts share at their start.
     pub shared_prefix: u32,
+    /// Turns of a conversation, at most; 1 for requests that have nothing to do with each other, and in a result of an earlier dsr1.
+    #[serde(default = "single_turn")]
+    pub turns: u32,
+    /// Seconds from the end of an answer to the next request of its conversation.
+    #[serde(default)]
+    pub think_s: f64,
     /// Measured requests that were asked for, at least.
     pub requests: u32,
     /// Seconds of measuring that were asked for, at least.
@@ -148,6 +154,10 @@ pub struct MeasuredLoad {
     pub ignores_end: bool,
     /// Sampling temperature.
     pub temperature: f64,
+}
+
+const fn single_turn() -> u32 {
+    1
 }
 
 /// The file that the prompts of a load are of.
@@ -277,6 +287,45 @@ pub struct Figures {
     /// Whole distributions, for plots. Results of earlier versions have none.
     #[serde(default)]
     pub distributions: Distributions,
+    /// First and later turns, apart; `None` for a load without conversations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<Conversations>,
+}
+
+/// The measured requests of a load with conversations, by their turns.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Conversations {
+    /// Conversations with a measured request.
+    pub count: u64,
+    /// Conversations of the whole run that a failed request ended.
+    pub failed: u64,
+    /// First turns: their prompts are new.
+    pub first: TurnFigures,
+    /// All later turns: their prompts begin with what the server has seen.
+    pub later: TurnFigures,
+    /// Each turn from the second one on, up to the 100th.
+    pub each: Vec<TurnFigures>,
+}
+
+/// The figures of some turns.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct TurnFigures {
+    /// The first of these turns, from 1.
+    pub from: u32,
+    /// The last of them that was measured; 0 if none was.
+    pub to: u32,
+    /// Complete requests.
+    pub requests: u64,
+    /// Mean prompt tokens of a request, as the server counts them.
+    pub mean_input_len: f64,
+    /// Share of the prompt tokens that came from the prefix cache, 0 to 1; `None` if the server does not say so.
+    pub cached_share: Option<f64>,
+    /// From the sending to the first token.
+    pub ttft: Times,
+    /// Time per output token after the first chunk.
+    pub tpot: Times,
+    /// From the sending to the last token.
+    pub e2e: Times,
 }
 
 /// The noise within a run: half the width of the 95 % interval of a figure, as a share of the figure, by the means of

@@ -31,8 +31,9 @@ pub use evaluation::{
 };
 pub use expose::{ExposedRequest, ExposedServer};
 pub use measurement::{
-    Distributions, Figures, MeasuredFile, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement,
-    MeasuringClient, Noise, OtherFigures, Reasoning, RequestCounts, Second, Times, Trust, Verdict,
+    Conversations, Distributions, Figures, MeasuredFile, MeasuredGpus, MeasuredLoad, MeasuredServer,
+    Measurement, MeasuringClient, Noise, OtherFigures, Reasoning, RequestCounts, Second, Times, Trust,
+    TurnFigures, Verdict,
 };
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};

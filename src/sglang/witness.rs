@@ -15,6 +15,12 @@ pub(crate) struct Counters {
     pub(crate) cached_tokens: Option<f64>,
     /// Requests that were retracted, because the KV pool was full.
     pub(crate) retracted: Option<f64>,
+    /// Requests that have ended, without those of health checks.
+    pub(crate) answered: Option<f64>,
+    /// Seconds from the arrival of requests to their first tokens, added up, and the number of these requests.
+    pub(crate) ttft: Option<(f64, f64)>,
+    /// Seconds in which schedulers had no work, added up, and the number of the schedulers; from 0.5.20 on.
+    pub(crate) idle: Option<(f64, u32)>,
 }
 
 /// Reads the counters in the text of `/metrics`; `None` if they are not those of `SGLang`.
@@ -32,6 +38,14 @@ pub(crate) fn counters(metrics: &str) -> Option<Counters> {
             // The name of 0.5.23; earlier versions have a gauge of the last batch, which no difference can use.
             Some("num_retracted_requests_total" | "num_retractions_total") => {
                 *counters.retracted.get_or_insert(0.0) += value;
+            }
+            Some("num_requests_total") => *counters.answered.get_or_insert(0.0) += value,
+            Some("time_to_first_token_seconds_sum") => counters.ttft.get_or_insert((0.0, 0.0)).0 += value,
+            Some("time_to_first_token_seconds_count") => counters.ttft.get_or_insert((0.0, 0.0)).1 += value,
+            Some("scheduler_idle_seconds_total") => {
+                let (seconds, schedulers) = counters.idle.get_or_insert((0.0, 0));
+                *seconds += value;
+                *schedulers += 1;
             }
             _ => {}
         }
@@ -131,10 +145,20 @@ mod tests {
         let text = "# HELP sglang:prompt_tokens_total x\n\
                     sglang:prompt_tokens_total{dp_rank=\"0\"} 100.0\n\
                     sglang:prompt_tokens_total{dp_rank=\"1\"} 20.0\n\
-                    sglang:cached_tokens_total{cache_source=\"device\"} 30.0\n";
+                    sglang:cached_tokens_total{cache_source=\"device\"} 30.0\n\
+                    sglang:num_requests_total{is_streaming=\"true\"} 3.0\n\
+                    sglang:num_requests_total{is_streaming=\"false\"} 1.0\n\
+                    sglang:time_to_first_token_seconds_bucket{le=\"0.1\"} 3.0\n\
+                    sglang:time_to_first_token_seconds_sum{} 0.6\n\
+                    sglang:time_to_first_token_seconds_count{} 3.0\n\
+                    sglang:scheduler_idle_seconds_total{tp_rank=\"0\"} 1.5\n\
+                    sglang:scheduler_idle_seconds_total{tp_rank=\"1\"} 2.5\n";
         let counters = counters(text).unwrap();
         assert_eq!(counters.cached_tokens, Some(30.0));
         assert!((counters.prompt_tokens - 120.0).abs() < f64::EPSILON && counters.retracted.is_none());
+        assert_eq!(counters.answered, Some(4.0));
+        assert_eq!(counters.ttft, Some((0.6, 3.0)));
+        assert_eq!(counters.idle, Some((4.0, 2)));
         assert_eq!(super::counters("vllm:x 1\n"), None);
     }
 

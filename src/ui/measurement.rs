@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::safe;
 use crate::measure::Tool;
-use crate::report::{Figures, MeasuredGpus, MeasuredLoad, Measurement, Times, Trust, Verdict};
+use crate::report::{
+    Conversations, Figures, MeasuredGpus, MeasuredLoad, Measurement, Times, Trust, TurnFigures, Verdict,
+};
 
 /// Width of the block, and of its first column, as `sglang.bench_serving` has them.
 const BLOCK: usize = 50;
@@ -98,6 +100,9 @@ fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
             }
         }
     }
+    if let Some(conversations) = &figures.conversations {
+        write_turns(out, conversations);
+    }
     if let Some(gpus) = &measurement.gpus {
         write_gpus(out, gpus);
     }
@@ -124,12 +129,58 @@ fn prompts_of(load: &MeasuredLoad) -> String {
         _ => "",
     };
     let source = format!("{}{form}", safe(&load.data));
+    let turns = if load.turns > 1 {
+        format!(" in each of {} turns", load.turns)
+    } else {
+        String::new()
+    };
     match (&load.file, load.speed) {
-        (None, _) => format!("{source}, {} tokens", load.input_len + load.shared_prefix),
+        (None, _) => format!(
+            "{source}, {} tokens{turns}",
+            load.input_len.saturating_add(load.shared_prefix)
+        ),
         (Some(file), None) => format!("{source} of {}", safe(&file.path)),
         (Some(file), Some(speed)) => {
             format!("trace {source} of {}, {speed} times as fast", safe(&file.path))
         }
+    }
+}
+
+/// Writes the table of turns: the first ones, all later ones, and each of the later ones. Its TTFT is the mean and the median.
+fn write_turns(out: &mut String, conversations: &Conversations) {
+    let _ = writeln!(out, "{:-^BLOCK$}", "TTFT by Turn (ms)");
+    let _ = writeln!(
+        out,
+        "{:<8}{:>8}{:>8}{:>8}{:>9}{:>9}",
+        "turn", "requests", "input", "cached", "mean", "median"
+    );
+    let mut turn = |name: &str, figures: &TurnFigures| {
+        let millis = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+        let cached = figures
+            .cached_share
+            .map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let _ = writeln!(
+            out,
+            "{name:<8}{:>8}{:>8.0}{cached:>8}{:>9}{:>9}",
+            figures.requests,
+            figures.mean_input_len,
+            millis(figures.ttft.mean_ms),
+            millis(figures.ttft.p50_ms),
+        );
+    };
+    turn("1", &conversations.first);
+    turn("2 on", &conversations.later);
+    if conversations.each.len() > 1 {
+        for figures in &conversations.each {
+            turn(&format!("  {}", figures.from), figures);
+        }
+    }
+    if conversations.failed > 0 {
+        row(
+            out,
+            "Conversations that a failure ended:",
+            &conversations.failed.to_string(),
+        );
     }
 }
 

@@ -283,7 +283,8 @@ fn guidellm(site: &Site, shape: &Shape, url: &str) -> Option<(Measured, Figures)
             shape.output
         ),
     ]);
-    command.arg("--processor").arg(tokenizer);
+    let tokenizer = format!("kind=huggingface_auto,model={}", tokenizer.display());
+    command.args(["--tokenizer", &tokenizer]);
     command.args(["--output", "kind=json,path=guidellm.json"]);
     let cost = measure(command);
     let result = site.read("guidellm.json");
@@ -300,11 +301,18 @@ fn guidellm(site: &Site, shape: &Shape, url: &str) -> Option<(Measured, Figures)
 
 fn aiperf(site: &Site, shape: &Shape, url: &str) -> Option<(Measured, Figures)> {
     let program = support::tool("aiperf.sh", "the package index must be reachable");
-    let tokenizer = site.tokenizer.as_ref()?;
+    // It takes no path of a snapshot, and finds a repository in the cache by its name.
+    site.tokenizer.as_ref()?;
     let mut command = Command::new(program);
     command.current_dir(site.dir.path()).env("HF_HUB_OFFLINE", "1");
     command.args([
         "profile",
+        "--use-server-token-count",
+        "--extra-inputs",
+        "ignore_eos:true",
+    ]);
+    command.args(["--tokenizer", "dsr1/rehearsal-qwen2"]);
+    command.args([
         "--endpoint-type",
         "completions",
         "--streaming",
@@ -314,7 +322,6 @@ fn aiperf(site: &Site, shape: &Shape, url: &str) -> Option<(Measured, Figures)> 
         url,
     ]);
     command.args(["--model", "truth/model", "--output-artifact-dir", "aiperf"]);
-    command.arg("--tokenizer").arg(tokenizer);
     command.args([
         "--concurrency",
         &shape.streams.to_string(),
@@ -334,8 +341,9 @@ fn aiperf(site: &Site, shape: &Shape, url: &str) -> Option<(Measured, Figures)> 
         ttft_mean: at("time_to_first_token/avg"),
         ttft_p99: at("time_to_first_token/p99"),
         tpot_mean: at("inter_token_latency/avg"),
-        itl_p50: at("inter_token_latency/p50"),
-        itl_p99: at("inter_token_latency/p99"),
+        // One token in each chunk here. Its ITL is a mean of each request.
+        itl_p50: at("inter_chunk_latency/p50"),
+        itl_p99: at("inter_chunk_latency/p99"),
     };
     Some((cost, figures))
 }
@@ -362,42 +370,63 @@ fn main() {
     }
     let site = Site::find();
     println!(
-        "| streams | client | TTFT mean | TTFT p99 | TPOT mean | ITL p50 | ITL p99 | CPU | memory | lateness of the server, p99 |"
+        "| streams | client | TTFT mean | TTFT p99 | TPOT mean | ITL p50 | ITL p99 | CPU | memory | the server wrote: TTFT mean | TTFT p99 | ITL p99 | its lateness, p99 |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for shape in SHAPES
         .iter()
         .filter(|shape| is_chosen("DSR1_BENCH_STREAMS", &shape.streams.to_string()))
     {
         println!(
-            "| {} | truth | {} | {} | {} | {} | {} | | | |",
+            "| {} | truth | {} | {} | {} | {} | {} | | | | | | |",
             shape.streams, shape.ttft_ms, shape.ttft_ms, shape.itl_ms, shape.itl_ms, shape.itl_ms
         );
         for name in ["dsr1", "sglang-rust", "sglang", "guidellm", "aiperf"] {
-            if !is_chosen("DSR1_BENCH_CLIENTS", name) {
-                continue;
+            if is_chosen("DSR1_BENCH_CLIENTS", name) {
+                println!("{}", row(name, &site, shape));
             }
-            let server = Server::start(shape);
-            let outcome = std::panic::catch_unwind(|| run_client(name, &site, shape, &server.url));
-            let late = server.summary();
-            let late =
-                number(&late, "/lateness/p99_ms").map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms"));
-            let Ok(Some((cost, figures))) = outcome else {
-                println!("| {} | {name} | failed | | | | | | | {late} |", shape.streams);
-                continue;
-            };
-            let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}"));
-            println!(
-                "| {} | {name} | {} | {} | {} | {} | {} | {:.1} s | {} MB | {late} |",
-                shape.streams,
-                ms(figures.ttft_mean),
-                ms(figures.ttft_p99),
-                ms(figures.tpot_mean),
-                ms(figures.itl_p50),
-                ms(figures.itl_p99),
-                cost.cpu.as_secs_f64(),
-                cost.memory / 1_000_000,
-            );
         }
     }
+}
+
+/// Most runs of a client whose server was late.
+const RUNS: usize = 3;
+/// Lateness of the server, at p99 and in milliseconds, up to which its times are those that were planned.
+const LATE_MS: f64 = 1.0;
+
+/// Returns the row of a client: of the run in which the server was late the least, and of the first if it was on time.
+fn row(name: &str, site: &Site, shape: &Shape) -> String {
+    let mut best: Option<(f64, String)> = None;
+    for _ in 0..RUNS {
+        let server = Server::start(shape);
+        let outcome = std::panic::catch_unwind(|| run_client(name, site, shape, &server.url));
+        let summary = server.summary();
+        let Ok(Some((cost, figures))) = outcome else {
+            return format!("| {} | {name} | failed | | | | | | | | | | |", shape.streams);
+        };
+        let late = number(&summary, "/lateness/p99_ms").unwrap_or(f64::INFINITY);
+        let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}"));
+        let wrote = |path: &str| ms(number(&summary, &format!("/written/{path}")));
+        let line = format!(
+            "| {} | {name} | {} | {} | {} | {} | {} | {:.1} s | {} MB | {} | {} | {} | {late:.2} |",
+            shape.streams,
+            ms(figures.ttft_mean),
+            ms(figures.ttft_p99),
+            ms(figures.tpot_mean),
+            ms(figures.itl_p50),
+            ms(figures.itl_p99),
+            cost.cpu.as_secs_f64(),
+            cost.memory / 1_000_000,
+            wrote("ttft/mean_ms"),
+            wrote("ttft/p99_ms"),
+            wrote("itl/p99_ms"),
+        );
+        if best.as_ref().is_none_or(|(least, _)| late < *least) {
+            best = Some((late, line));
+        }
+        if late <= LATE_MS {
+            break;
+        }
+    }
+    best.map(|(_, line)| line).unwrap_or_default()
 }

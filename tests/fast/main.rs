@@ -43,5 +43,6 @@ mod support;
 mod sweep;
 mod top;
 mod truth;
+mod turns;
 mod typed;
 mod weights;

@@ -239,6 +239,55 @@ fn planted_faults_of_measurement_are_seen_from_end_to_end() {
     }
 }
 
+/// The server's own count of requests tells of a second client.
+#[test]
+fn another_user_of_the_server_is_seen() {
+    let truth = Truth::start(shape());
+    let (url, home) = (truth.url(), Home::new());
+    let load = ["--isl", "50", "--osl", "10", "--max-concurrency", "4"];
+    let long = ["--num-prompts", "1000000", "--duration", "600"];
+    let short = ["--num-prompts", "60", "--duration", "0", "--format", "json"];
+    let other = home.start(&[&bench(&url, &load)[..], &long].concat());
+    while truth.served().requests.len() < 20 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let run = home.run(&[&bench(&url, &load)[..], &short].concat()).expect(9);
+    other.signal("TERM");
+    let _ = other.end();
+    let result = &run.json()["steps"][0]["outcome"];
+    let verdicts = result["verdicts"].as_array().unwrap();
+    let only = verdicts
+        .iter()
+        .find(|verdict| verdict["about"] == "only load")
+        .unwrap();
+    assert_eq!(only["trust"], "untrusted", "{only}");
+    assert!(
+        only["text"].as_str().unwrap().contains("are of this client"),
+        "{only}"
+    );
+}
+
+#[test]
+fn the_server_s_own_ttft_stands_beside_the_client_s() {
+    let ran = measure(shape(), &[]);
+    let verdicts = ran.result["verdicts"].as_array().unwrap();
+    let text = |about: &str| {
+        let found = verdicts.iter().find(|verdict| verdict["about"] == about);
+        found.unwrap_or_else(|| panic!("{about}"))["text"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let own = text("server's TTFT");
+    let own_ms: f64 = own.split(' ').next().unwrap().parse().unwrap();
+    // A busy machine makes the server late, and it says so itself.
+    assert!((39.0..60.0).contains(&own_ms), "{own}");
+    assert_eq!(
+        text("only load"),
+        "no one else used the server, by its own count of requests"
+    );
+}
+
 #[test]
 fn a_drift_over_the_run_has_no_steady_state() {
     let over = Duration::from_secs(3);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use dsr1::effects::load::{Handover, InFlight, Job, NextStage, Ran, Target, Watch, run_stages};
 use dsr1::measure::{
-    Api, Arrivals, Extent, Lengths, Load, Moment, Phase, RandomPrompts, Record, RequestSettings, Stage,
+    Api, Arrivals, Extent, Kept, Lengths, Load, Moment, Phase, RandomPrompts, Record, RequestSettings, Stage,
+    Turns,
 };
 
 use tokio::sync::mpsc::unbounded_channel;
@@ -17,6 +18,7 @@ const LENGTHS: Lengths = Lengths {
     output: 20,
     ratio: 1.0,
     shared_prefix: 0,
+    turns: Turns::SINGLE,
 };
 
 const fn stage(load: Load, requests: u32) -> Stage {
@@ -55,10 +57,11 @@ fn job(truth: &Truth, first: Stage) -> Job {
             temperature: 0.0,
             top_p: None,
             stop: Vec::new(),
-            keeps_text: false,
+            keeps: Kept::Nothing,
         },
         stage: first,
         limits: None,
+        think_time: Duration::ZERO,
         seed: 5,
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn check_options(args: &TrafficArgs) -> Result<()> {
         ("--no-warm-up", args.no_warm_up),
         ("--ramp", args.ramp > 0),
         ("--trace", args.trace.is_some()),
+        ("--turns", args.turns > 1),
     ];
     match single.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),

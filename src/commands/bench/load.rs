@@ -11,7 +11,7 @@ use crate::effects::docker::Docker;
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::measure::{Api, Extent, Lengths, Load, PromptFile, PromptForm, PromptSource};
+use crate::measure::{Api, Extent, Lengths, Load, PromptFile, PromptForm, PromptSource, Turns};
 use crate::plan::{self, BenchRequest, MeasureRequest, MeasuredEndpoint, Plan, Strictness};
 use crate::profile::{Bench, Count, Profile, Stack};
 use crate::report::{Measurement, Outcome, Report, ServerState, Trust};
@@ -102,26 +102,23 @@ async fn prepare_own(
     if has_own_lengths(load)
         && let Some(most) = context.effects.context_length(&found.status.base_url).await
     {
-        check_lengths(&bench, load.shared_prefix, most, &found.status.name)?;
+        check_lengths(&lengths_of(&bench, load), most, &found.status.name)?;
     }
     if by_engine {
         return Ok(Prepared::Engine(Box::new(plan_bench(
             found, stack, bench, &facts,
         ))));
     }
-    let api = load
-        .api
-        .or_else(|| Api::of_sglang_backend(&bench.backend))
-        .ok_or_else(|| {
-            Error::new(
-                Kind::Usage,
-                format!(
-                    "the profile's backend `{}` has no API of dsr1's client",
-                    bench.backend
-                ),
-            )
-            .hint("name one with --api, or use --engine-client")
-        })?;
+    let api = api_of(load, Api::of_sglang_backend(&bench.backend)).ok_or_else(|| {
+        Error::new(
+            Kind::Usage,
+            format!(
+                "the profile's backend `{}` has no API of dsr1's client",
+                bench.backend
+            ),
+        )
+        .hint("name one with --api, or use --engine-client")
+    })?;
     let name = found.status.profile.clone();
     let origin = found.origin();
     let endpoint = MeasuredEndpoint::Own {
@@ -146,8 +143,37 @@ fn own(
                 .hint("leave --prompts out, or pass --api completions or --api generate"),
         );
     }
+    check_turns(args.1, api)?;
     let request = request_of(args, endpoint, api, bench);
     Ok(Prepared::Own(Box::new(request), Box::new(facts)))
+}
+
+/// Returns the API that the user names, or that of the server. A conversation needs more of an answer than text completions of ids
+/// tell: one of ids is held over `/generate`, and one of a data file as a chat.
+fn api_of(load: &TrafficArgs, own: Option<Api>) -> Option<Api> {
+    let api = load.api.or(own)?;
+    if load.api.is_some() || load.turns <= 1 || api != Api::Completions {
+        return Some(api);
+    }
+    Some(match (&load.data, load.prompts) {
+        (Some(_), _) => Api::Chat,
+        (None, Some(PromptForm::Text)) => Api::Completions,
+        (None, _) => Api::Generate,
+    })
+}
+
+/// Refuses conversations that cannot go on, because the answers of the API do not have what the next turn needs.
+fn check_turns(load: &TrafficArgs, api: Api) -> Result<()> {
+    let are_ids = load.prompts.unwrap_or_else(|| PromptForm::of(api)) == PromptForm::Ids;
+    if load.turns <= 1 || api != Api::Completions || !are_ids || load.data.is_some() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        "cannot hold a conversation of ids with --api completions",
+    )
+    .cause("its answers are text, and the ids of their tokens are not known")
+    .hint("pass --api generate, --api chat, or --prompts text"))
 }
 
 /// Returns the facts that a measurement of a server carries: of its GPUs only those that were chosen for it.
@@ -193,7 +219,7 @@ async fn prepare_url(
         base_url: base_of(url).to_owned(),
         model: subject.model.clone(),
     };
-    let api = load.api.unwrap_or(Api::Completions);
+    let api = api_of(load, Some(Api::Completions)).unwrap_or(Api::Completions);
     own((subject, load), endpoint, api, &bench, facts)
 }
 
@@ -255,10 +281,11 @@ fn request_of(
         stop_at_end,
         no_warm_up,
         ramp,
-        shared_prefix,
+        turns,
         ..
     } = *args;
-    let (closed, lengths) = plan::load_of_profile(bench);
+    let (closed, _) = plan::load_of_profile(bench);
+    let lengths = lengths_of(bench, args);
     let load = match request_rate {
         _ if args.trace.is_some() => Load::Replay {
             speed: args.speed,
@@ -274,11 +301,7 @@ fn request_of(
     let requests = match load {
         // The whole trace.
         Load::Replay { .. } => u32::MAX,
-        _ => plan::requests_for(&load, bench.num_prompts.get()),
-    };
-    let lengths = Lengths {
-        shared_prefix,
-        ..lengths
+        _ => plan::requests_for(&load, bench.num_prompts.get(), turns),
     };
     MeasureRequest {
         endpoint,
@@ -298,6 +321,7 @@ fn request_of(
                 output: 0,
                 ratio: 1.0,
                 shared_prefix: 0,
+                turns: Turns::SINGLE,
             },
         },
         extent: Extent {
@@ -313,6 +337,18 @@ fn request_of(
         source: source_of(args, api),
         strictness: Strictness::RefusesBad,
         records: None,
+    }
+}
+
+/// Returns the lengths of the requests, by the profile and the user's words.
+fn lengths_of(bench: &Bench, args: &TrafficArgs) -> Lengths {
+    Lengths {
+        shared_prefix: args.shared_prefix,
+        turns: Turns {
+            count: args.turns,
+            think_s: args.think_time,
+        },
+        ..plan::load_of_profile(bench).1
     }
 }
 
@@ -369,19 +405,36 @@ fn client_request(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Be
 }
 
 /// Refuses requests that are longer than the context of the server: it would refuse them too, after the client has started.
-fn check_lengths(bench: &Bench, shared_prefix: u32, most: u64, server: &str) -> Result<()> {
-    let (input, output) = (bench.input_len.get(), bench.output_len.get());
-    if u64::from(shared_prefix) + u64::from(input) + u64::from(output) <= most {
+fn check_lengths(lengths: &Lengths, most: u64, server: &str) -> Result<()> {
+    let total = lengths.total();
+    if total <= most {
         return Ok(());
     }
+    let Lengths {
+        input, output, turns, ..
+    } = lengths;
+    let (requests, hint) = if turns.is_single() {
+        (
+            format!("requests of {input} and {output} tokens"),
+            "pass a smaller --input-len or --output-len",
+        )
+    } else {
+        (
+            format!(
+                "conversations of {} turns of {input} and {output} tokens",
+                turns.count
+            ),
+            "pass a smaller --turns, --input-len or --output-len",
+        )
+    };
     Err(Error::new(
         Kind::Usage,
-        format!("requests of {input} and {output} tokens are longer than the context of {server}"),
+        format!("{requests} are longer than the context of {server}"),
     )
     .cause(format!(
-        "its context has {most} tokens, for prompt and answer together"
+        "its context has {most} tokens, for prompt and answer together; the longest request has {total}"
     ))
-    .hint("pass a smaller --input-len or --output-len"))
+    .hint(hint))
 }
 
 /// Returns a server that takes requests, and uses its environment from here on.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::index::{Found, Index};
 use crate::error::{Error, Kind, Result};
-use crate::measure::{Api, Content, Drawn, Item, Prompt, Random, Tally, TextTokens, read_item};
+use crate::measure::{Api, Content, Drawn, Item, LaterTurn, Prompt, Random, Tally, TextTokens, read_item};
 
 /// Records that are looked at before a run: if all of them are broken, it is no data file.
 const FIRST: usize = 20;
@@ -22,6 +22,8 @@ pub(in crate::effects) struct TextCounter {
 pub(in crate::effects) struct Items {
     pub(in crate::effects) index: Index,
     pub(in crate::effects) api: Api,
+    /// Most turns of a conversation.
+    pub(in crate::effects) turns: u32,
     /// Tokens to be generated where the data say nothing.
     pub(in crate::effects) output: u32,
     /// Tokens of the server's context, if it says them.
@@ -40,7 +42,7 @@ impl Items {
             if seen == FIRST {
                 break;
             }
-            match read_record(index, api, record) {
+            match read_record(index, api, 1, record) {
                 None => continue,
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(reason)) => reasons.push(format!("{}: {reason}", index.name(record))),
@@ -94,7 +96,7 @@ impl Items {
 
     /// Returns the request of a record, or counts the reason for which there is none.
     fn draw(&self, record: usize, tally: &Mutex<Tally>) -> Option<Drawn> {
-        let item = match read_record(&self.index, self.api, record)? {
+        let item = match read_record(&self.index, self.api, self.turns, record)? {
             Ok(item) => item,
             Err(reason) => {
                 lock(tally).add_broken(&self.index.name(record), &reason);
@@ -102,7 +104,11 @@ impl Items {
             }
         };
         let drawn = self.request_of(item);
-        let total = u64::from(drawn.prompt_tokens) + u64::from(drawn.output_tokens);
+        let later = drawn.later.iter().flatten();
+        let later: u64 = later
+            .map(|turn| u64::from(turn.tokens) + u64::from(turn.output_tokens))
+            .sum();
+        let total = u64::from(drawn.prompt_tokens) + u64::from(drawn.output_tokens) + later;
         let mut tally = lock(tally);
         if self.context.is_some_and(|most| total > most) {
             tally.too_long += 1;
@@ -118,8 +124,17 @@ impl Items {
             u32::try_from(counter.tokenizer.encode(text).len()).ok()
         };
         let overhead = self.counter.as_ref().map_or(0, |counter| counter.overhead);
-        let reply = item.reply.as_deref().and_then(count).filter(|count| *count > 0);
-        let output_tokens = item.output_tokens.or(reply).unwrap_or(self.output);
+        let output_of = |reply: Option<String>| {
+            let reply = reply.as_deref().and_then(count).filter(|count| *count > 0);
+            item.output_tokens.or(reply).unwrap_or(self.output)
+        };
+        let output_tokens = output_of(item.reply);
+        let later = item.later.into_iter().map(|turn| LaterTurn {
+            tokens: count(&turn.text).unwrap_or(0),
+            prompt: Prompt::Text(turn.text),
+            output_tokens: output_of(turn.reply),
+        });
+        let later = (self.turns > 1).then(|| later.collect());
         let (prompt, prompt_tokens) = match item.content {
             Content::Ids(ids) => {
                 let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
@@ -137,16 +152,22 @@ impl Items {
             prompt_tokens,
             output_tokens,
             at: None,
+            later,
         }
     }
 }
 
 /// Reads a record; `None` for an empty line.
-fn read_record(index: &Index, api: Api, record: usize) -> Option<std::result::Result<Item, String>> {
+fn read_record(
+    index: &Index,
+    api: Api,
+    turns: u32,
+    record: usize,
+) -> Option<std::result::Result<Item, String>> {
     match index.look_at(record) {
         Found::Broken(reason) => Some(Err(reason)),
         Found::Bytes(bytes) if bytes.is_empty() => None,
-        Found::Bytes(bytes) => Some(read_item(&bytes, api)),
+        Found::Bytes(bytes) => Some(read_item(&bytes, api, turns)),
     }
 }
 
@@ -180,6 +201,7 @@ mod tests {
         Arc::new(Items {
             index: Index::read(&path).unwrap(),
             api: Api::Completions,
+            turns: 1,
             output: 50,
             context: Some(100),
             counter: Some(TextCounter {

@@ -93,6 +93,7 @@ impl Rows {
                     prompt_tokens: row.input,
                     output_tokens: row.output,
                     at: Some(since.div_f64(self.speed)),
+                    later: None,
                 });
             }
         })

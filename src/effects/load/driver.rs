@@ -1,5 +1,6 @@
 //! The loop that sends requests and takes answers: one thread, which sleeps only in the kernel.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -42,8 +43,10 @@ pub(super) struct Driver<'a> {
     watch: &'a Watch,
     epoll: OwnedFd,
     slots: Vec<Slot>,
-    /// Slots without a request; the last used one is at the end.
+    /// Slots without a conversation; the last used one is at the end.
     free: Vec<usize>,
+    /// Turns that follow an answer, in the order in which they are due.
+    turns: VecDeque<WaitingTurn>,
     stage: Stage,
     phases: Phases,
     /// True if the stage has ended and the next one is not known yet.
@@ -82,6 +85,7 @@ impl<'a> Driver<'a> {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             slots: Vec::new(),
             free: Vec::new(),
+            turns: VecDeque::new(),
             stage: job.stage,
             phases: Phases::new(&job.stage.load, job.stage.extent),
             is_handing_over: false,
@@ -203,6 +207,10 @@ impl<'a> Driver<'a> {
             }
             InFlight::Finish(time) => time,
         };
+        for turn in self.turns.drain(..) {
+            self.slots[turn.slot].conversation = None;
+            self.free.push(turn.slot);
+        }
         self.resting = Some(Rest {
             stage,
             time,
@@ -241,6 +249,13 @@ impl<'a> Driver<'a> {
                 oldest = oldest.min(since);
                 carried += 1;
             }
+        }
+        for turn in &mut self.turns {
+            self.slots[turn.slot].carry_over(carried);
+            if let Some(place) = &mut turn.request.turn {
+                place.conversation = carried;
+            }
+            carried += 1;
         }
         self.watch.measured.store(0, Ordering::Relaxed);
         self.watch.missed.store(0, Ordering::Relaxed);
@@ -291,6 +306,10 @@ impl<'a> Driver<'a> {
             if self.is_left() || self.resting.is_some() {
                 return Ok(false);
             }
+            if self.turns.front().is_some_and(|turn| turn.due <= now) {
+                self.issue_turn(now)?;
+                continue;
+            }
             let Some(due) = self.due_now(now) else {
                 return Ok(false);
             };
@@ -314,10 +333,47 @@ impl<'a> Driver<'a> {
                 return Ok(false);
             }
             self.next_due = self.due_next(now);
-            self.watch.in_flight.fetch_add(1, Ordering::Relaxed);
+            let mut prepared = prepared;
+            if let (Some(place), Some(conversation)) = (&mut prepared.turn, &mut prepared.conversation) {
+                place.conversation = self.phases.begun() - 1;
+                conversation.set_number(place.conversation);
+            }
             self.begin(index, number, phase, due, prepared)?;
         }
         Ok(true)
+    }
+
+    /// Begins the turn that has waited longest.
+    fn issue_turn(&mut self, now: Moment) -> io::Result<()> {
+        let Some(turn) = self.turns.pop_front() else {
+            return Ok(());
+        };
+        let (number, phase) = self.phases.issue_turn(now);
+        self.note_hand_over(now);
+        if self.is_left() {
+            // It is a request of the next stage.
+            self.turns.push_front(turn);
+            return Ok(());
+        }
+        self.close_old_connection(turn.slot, now);
+        self.begin(turn.slot, number, phase, turn.due, turn.request)
+    }
+
+    /// Returns the next turn of the conversation of a slot whose request has ended; `None` if the conversation has ended.
+    fn next_turn(&mut self, slot: usize, record: &mut Record, now: Moment) -> Option<WaitingTurn> {
+        let mut conversation = self.slots[slot].conversation.take()?;
+        // Nothing else needs it, and all answers of a run may be larger than memory.
+        let answer = record.text.take()?;
+        if !record.is_complete() || self.resting.is_some() {
+            return None;
+        }
+        let request = conversation.answer(&answer, &self.job.settings)?;
+        self.slots[slot].conversation = Some(conversation);
+        Some(WaitingTurn {
+            due: now.after(self.job.think_time),
+            slot,
+            request: self.source.prepare_turn(&request),
+        })
     }
 
     /// Returns true if the stage has ended and nobody has said yet that the load is to stay at its height.
@@ -339,19 +395,23 @@ impl<'a> Driver<'a> {
             return None;
         }
         if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index];
-            let is_old = now.since(slot.idle_since) > KEEP && slot.idle_since > Moment(0);
-            if is_old || slot.socket.as_mut().is_some_and(Socket::is_stale) {
-                slot.socket = None;
-            }
+            self.close_old_connection(index, now);
             return Some(index);
         }
         Some(self.add_slot())
     }
 
+    fn close_old_connection(&mut self, index: usize, now: Moment) {
+        let slot = &mut self.slots[index];
+        let is_old = now.since(slot.idle_since) > KEEP && slot.idle_since > Moment(0);
+        if is_old || slot.socket.as_mut().is_some_and(Socket::is_stale) {
+            slot.socket = None;
+        }
+    }
+
     fn add_slot(&mut self) -> usize {
         self.slots
-            .push(Slot::new(self.job.settings.api, self.job.settings.keeps_text));
+            .push(Slot::new(self.job.settings.api, self.job.settings.keeps));
         self.slots.len() - 1
     }
 
@@ -363,6 +423,7 @@ impl<'a> Driver<'a> {
         due: Moment,
         prepared: Prepared,
     ) -> io::Result<()> {
+        self.watch.in_flight.fetch_add(1, Ordering::Relaxed);
         let flight = Flight::new(number, phase, due, prepared, self.clock.now());
         if self.slots[index].socket.is_none() && !self.connect(index) {
             self.slots[index].take_request(flight);
@@ -477,10 +538,16 @@ impl<'a> Driver<'a> {
                 let turn = self.slots[index].fail(failure, self.clock.now());
                 return self.take_turn(index, turn);
             }
-            Turn::Ended(record) => {
+            Turn::Ended(mut record) => {
                 let now = self.clock.now();
-                self.phases
-                    .end(record.number, record.phase, record.is_complete(), now);
+                let next = self.next_turn(index, &mut record, now);
+                let conversation = record.turn.map_or(record.number, |turn| turn.conversation);
+                match next {
+                    Some(_) => self.phases.end_turn(record.phase, now),
+                    None => self
+                        .phases
+                        .end(conversation, record.phase, record.is_complete(), now),
+                }
                 self.note_hand_over(now);
                 self.watch.in_flight.fetch_sub(1, Ordering::Relaxed);
                 let counter = if record.is_complete() {
@@ -497,7 +564,10 @@ impl<'a> Driver<'a> {
                     }
                 }
                 self.records.extend(self.watch.give_record(*record));
-                self.free.push(index);
+                match next {
+                    Some(turn) => self.turns.push_back(turn),
+                    None => self.free.push(index),
+                }
             }
         }
         Ok(())
@@ -511,12 +581,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Returns true if a further request may be in flight.
+    /// Returns true if a further conversation may begin.
     fn has_room(&self) -> bool {
         u32::try_from(self.busy()).is_ok_and(|busy| busy < self.phases.allowed())
     }
 
-    /// Returns the number of requests in flight.
+    /// Returns the number of conversations that go on.
     fn busy(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -538,7 +608,8 @@ impl<'a> Driver<'a> {
 
     fn sleep_from(&self, now: Moment) -> Duration {
         let due = self.next_due.filter(|_| self.has_room());
-        let next = [due, self.phases.next_growth()].into_iter().flatten().min();
+        let turn = self.turns.front().map(|turn| turn.due);
+        let next = [due, turn, self.phases.next_growth()].into_iter().flatten().min();
         next.map_or(TICK, |next| next.since(now).min(TICK))
     }
 
@@ -585,6 +656,13 @@ struct Rest {
     time: Duration,
     /// The end, once it has begun.
     until: Option<Moment>,
+}
+
+/// A turn that follows an answer.
+struct WaitingTurn {
+    due: Moment,
+    slot: usize,
+    request: Prepared,
 }
 
 /// The answer to a stage that was handed over.

@@ -22,6 +22,8 @@ pub struct Job {
     pub stage: Stage,
     /// The limits beside which measured requests are counted while the run goes on.
     pub limits: Option<Limits>,
+    /// The time from the end of an answer to the next request of its conversation.
+    pub think_time: Duration,
     /// The seed of all random numbers.
     pub seed: u64,
 }

@@ -8,7 +8,8 @@ use super::response::{Malformed, ResponseReader};
 use super::socket::Socket;
 use super::source::Prepared;
 use crate::measure::{
-    AnswerRead, AnswerReader, Api, End, Failure, FailureKind, Moment, Phase, Record, describe_failure,
+    AnswerRead, AnswerReader, Api, Conversation, End, Failure, FailureKind, Kept, Moment, Phase, Record,
+    describe_failure,
 };
 
 /// Most bytes that are kept of an answer that is an error.
@@ -64,6 +65,8 @@ pub(super) enum Turn {
 pub(super) struct Slot {
     pub(super) socket: Option<Socket>,
     pub(super) flight: Option<Flight>,
+    /// The conversation whose turn is in flight, or waits to be sent.
+    pub(super) conversation: Option<Box<Conversation>>,
     /// The moment at which the connection became idle.
     pub(super) idle_since: Moment,
     is_connecting: bool,
@@ -74,15 +77,16 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(api: Api, keeps_text: bool) -> Self {
+    pub(super) fn new(api: Api, keeps: Kept) -> Self {
         Self {
             socket: None,
             flight: None,
+            conversation: None,
             idle_since: Moment(0),
             is_connecting: false,
             is_new: true,
             response: ResponseReader::default(),
-            answer: AnswerReader::new(api, keeps_text),
+            answer: AnswerReader::new(api, keeps),
             error_body: Vec::new(),
         }
     }
@@ -100,8 +104,11 @@ impl Slot {
         self.is_connecting || self.flight.as_ref().is_some_and(is_left)
     }
 
-    /// Takes a request, which [`Self::write`] writes.
+    /// Takes a request, which [`Self::write`] writes, and the conversation that it begins.
     pub(super) fn take_request(&mut self, mut flight: Flight) {
+        if let Some(conversation) = flight.request.conversation.take() {
+            self.conversation = Some(conversation);
+        }
         flight.is_first_of_connection = self.is_new;
         self.is_new = false;
         self.response.clear();
@@ -221,14 +228,21 @@ impl Slot {
         }
         let _ = self.answer.abandon();
         self.socket = None;
+        self.conversation = None;
         true
     }
 
-    /// Gives the request in flight to the next stage, under that number. Returns the moment at which it was due or sent,
-    /// whichever is earlier; `None` without a request.
+    /// Gives the request in flight, and its conversation, to the next stage, under that number. Returns the moment at which it
+    /// was due or sent, whichever is earlier; `None` without a request.
     pub(super) fn carry_over(&mut self, number: u32) -> Option<Moment> {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.set_number(number);
+        }
         let flight = self.flight.as_mut()?;
         (flight.number, flight.phase) = (number, Phase::WarmUp);
+        if let Some(turn) = &mut flight.request.turn {
+            turn.conversation = number;
+        }
         Some(flight.sent.unwrap_or(flight.due).min(flight.due))
     }
 
@@ -317,6 +331,7 @@ fn record_of(flight: &Flight, now: Moment, end: End) -> Record {
         sent: flight.sent.unwrap_or(now),
         ended: now,
         is_first_of_connection: flight.is_first_of_connection,
+        turn: flight.request.turn,
         prompt_tokens: flight.request.prompt_tokens,
         asked_tokens: flight.request.output_tokens,
         chunks: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::measure::{Drawn, RequestSettings};
+use crate::measure::{Conversation, ConversationTurn, Drawn, RequestSettings, TurnRequest};
 
 /// Most bytes that wait to be sent, beside one request, and most requests.
 const WAITING_BYTES: usize = 64 << 20;
@@ -24,6 +24,18 @@ pub(super) struct Prepared {
     pub(super) output_tokens: u32,
     /// The time from the beginning of the run at which it is due, of a trace.
     pub(super) at: Option<Duration>,
+    /// Its place in a conversation.
+    pub(super) turn: Option<ConversationTurn>,
+    /// The conversation that it begins.
+    pub(super) conversation: Option<Box<Conversation>>,
+}
+
+impl Prepared {
+    /// Returns the bytes that it takes in memory.
+    fn weight(&self) -> usize {
+        let conversation = self.conversation.as_ref().map_or(0, |one| one.bytes());
+        self.bytes.len() + conversation
+    }
 }
 
 /// The bytes that wait to be sent: bodies of a data file may differ a thousandfold.
@@ -38,6 +50,8 @@ struct Waiting {
 pub(super) struct Source {
     receiver: Receiver<Prepared>,
     waiting: Arc<Waiting>,
+    /// Everything of a request before the value of `Content-Length`.
+    head: String,
     /// Time in which the loop waited for a body.
     pub(super) waited: Duration,
 }
@@ -52,12 +66,13 @@ impl Source {
         let (sender, receiver) = sync_channel(WAITING);
         let waiting = Arc::new(Waiting::default());
         std::thread::spawn({
-            let waiting = waiting.clone();
+            let (waiting, head) = (waiting.clone(), head.clone());
             move || make_all(requests, &settings, &head, &sender, &waiting)
         });
         Self {
             receiver,
             waiting,
+            head,
             waited: Duration::ZERO,
         }
     }
@@ -80,10 +95,20 @@ impl Source {
     }
 
     fn hand_out(&self, prepared: Prepared) -> Prepared {
-        self.waiting
-            .bytes
-            .fetch_sub(prepared.bytes.len(), Ordering::Relaxed);
+        self.waiting.bytes.fetch_sub(prepared.weight(), Ordering::Relaxed);
         prepared
+    }
+
+    /// Returns a later turn of a conversation as it can be written. Its prompt is there: only bytes are copied.
+    pub(super) fn prepare_turn(&self, turn: &TurnRequest) -> Prepared {
+        Prepared {
+            bytes: framed(&self.head, &turn.body),
+            prompt_tokens: turn.prompt_tokens,
+            output_tokens: turn.output_tokens,
+            at: None,
+            turn: Some(turn.place),
+            conversation: None,
+        }
     }
 }
 
@@ -101,25 +126,42 @@ fn make_all(
     waiting: &Waiting,
 ) {
     for drawn in requests {
-        let body = settings.body(&drawn.prompt, drawn.output_tokens);
-        let mut bytes = format!("{head}{}\r\n\r\n", body.len()).into_bytes();
-        bytes.extend_from_slice(&body);
-        let prepared = Prepared {
-            bytes,
-            prompt_tokens: drawn.prompt_tokens,
-            output_tokens: drawn.output_tokens,
-            at: drawn.at,
-        };
+        let prepared = prepare(drawn, settings, head);
         while waiting.bytes.load(Ordering::Relaxed) > WAITING_BYTES {
             if waiting.is_over.load(Ordering::Relaxed) {
                 return;
             }
             std::thread::sleep(LOOK);
         }
-        waiting.bytes.fetch_add(prepared.bytes.len(), Ordering::Relaxed);
+        waiting.bytes.fetch_add(prepared.weight(), Ordering::Relaxed);
         // The run is over when nobody receives.
         if sender.send(prepared).is_err() {
             return;
         }
     }
+}
+
+fn prepare(drawn: Drawn, settings: &RequestSettings, head: &str) -> Prepared {
+    let body = settings.body(&drawn.prompt, drawn.output_tokens);
+    let (prompt_tokens, output_tokens, at) = (drawn.prompt_tokens, drawn.output_tokens, drawn.at);
+    let conversation = drawn
+        .later
+        .is_some()
+        .then(|| Box::new(Conversation::new(settings.api, drawn)));
+    Prepared {
+        bytes: framed(head, &body),
+        prompt_tokens,
+        output_tokens,
+        at,
+        turn: conversation
+            .as_ref()
+            .map(|conversation| conversation.current_turn()),
+        conversation,
+    }
+}
+
+fn framed(head: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{head}{}\r\n\r\n", body.len()).into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
 }

@@ -188,12 +188,12 @@ fn asked_tokens(body: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::{AnswerReader, Finish, Lengths, RandomPrompts, RequestSettings};
+    use crate::measure::{AnswerReader, Finish, Kept, Lengths, RandomPrompts, RequestSettings, Turns};
 
     #[test]
     fn its_events_are_those_of_the_api() {
         for api in [Api::Generate, Api::Completions, Api::Chat] {
-            let mut reader = AnswerReader::new(api, false);
+            let mut reader = AnswerReader::new(api, Kept::Nothing);
             for (tokens, is_last) in [(1, false), (4, false), (5, true)] {
                 reader.push(event(api, tokens, is_last).as_bytes(), tokens);
             }
@@ -211,6 +211,7 @@ mod tests {
             output: 64,
             ratio: 1.0,
             shared_prefix: 0,
+            turns: Turns::SINGLE,
         };
         let job = Job {
             target: Target {
@@ -226,7 +227,7 @@ mod tests {
                 temperature: 0.0,
                 top_p: None,
                 stop: Vec::new(),
-                keeps_text: false,
+                keeps: Kept::Nothing,
             },
             stage: Stage {
                 load: Load::Concurrency(8),
@@ -240,6 +241,7 @@ mod tests {
                 },
             },
             limits: None,
+            think_time: Duration::ZERO,
             seed: 1,
         };
         let requests = Box::new(RandomPrompts::new(lengths, 1000, 1, 8));

@@ -14,8 +14,8 @@ use crate::effects::serve::runtime::Runtime;
 use crate::effects::tokenizer::Tokenizer;
 use crate::error::{At, Error, Kind, Result};
 use crate::measure::{
-    Api, Drawn, Prompt, PromptFile, PromptForm, RandomPrompts, RequestSettings, Tally, TextPrompts,
-    TextTokens, exact_text,
+    Api, Drawn, Lengths, Prompt, PromptFile, PromptForm, RandomPrompts, RequestSettings, Tally, TextPrompts,
+    TextTokens, Turns, exact_text, shorten_first,
 };
 use crate::plan::MeasureLoad;
 use crate::report::MeasuredFile;
@@ -102,6 +102,7 @@ pub(super) async fn find_prompts(
         let items = Items {
             index: index.clone(),
             api: step.api,
+            turns: step.lengths.turns.count,
             output: step.lengths.output,
             context,
             counter: counter.clone(),
@@ -145,24 +146,31 @@ impl Prompts {
     /// Returns the requests of the run, of a seed. The first `slots` ones are those of a warm-up.
     pub(super) fn requests(&self, step: &MeasureLoad, seed: u64, slots: u32) -> Requests {
         let repeats = matches!(step.source.file, Some(PromptFile::Data { repeats: true, .. }));
-        self.make(step, (seed, slots), repeats, self.tally.clone())
+        self.make(step.lengths, (seed, slots), repeats, self.tally.clone())
     }
 
-    /// Returns requests to try the client with. They take nothing from the run.
+    /// Returns requests to try the client with, which have nothing to do with each other. They take nothing from the run.
     pub(super) fn trial(&self, step: &MeasureLoad, seed: u64, slots: u32) -> Requests {
-        self.make(step, (seed, slots), true, Arc::default())
+        let lengths = Lengths {
+            turns: Turns::SINGLE,
+            ..step.lengths
+        };
+        self.make(lengths, (seed, slots), true, Arc::default())
     }
 
     fn make(
         &self,
-        step: &MeasureLoad,
+        lengths: Lengths,
         (seed, slots): (u64, u32),
         repeats: bool,
         tally: Arc<Mutex<Tally>>,
     ) -> Requests {
         let requests: Requests = match &self.kind {
-            PromptKind::Random(ids) => Box::new(RandomPrompts::new(step.lengths, *ids, seed, slots)),
-            PromptKind::Data(items) => return Box::new(items.clone().requests(seed, repeats, tally)),
+            PromptKind::Random(ids) => Box::new(RandomPrompts::new(lengths, *ids, seed, slots)),
+            PromptKind::Data(items) => {
+                let items = items.clone().requests(seed, repeats, tally);
+                return Box::new(shorten_first(items, lengths.turns, slots));
+            }
             PromptKind::Trace(rows) => Box::new(rows.clone().requests(seed, repeats, tally)),
         };
         match &self.counter {

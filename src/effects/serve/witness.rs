@@ -1,12 +1,14 @@
 //! The words of a server and its host about themselves while they are measured.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::effects::http::Http;
 use crate::effects::lines::LogPart;
+use crate::effects::load::Watch;
 use crate::effects::serve::runtime::Runtime;
-use crate::measure::ServerFacts;
+use crate::measure::{EndedRequests, ServerFacts};
 use crate::sglang::log;
 use crate::sglang::witness::{Counters, counters, differences, told_facts};
 
@@ -27,18 +29,24 @@ pub(super) struct Look {
     counters: Option<Counters>,
     /// Microseconds in which some task waited for a processor.
     pressure_us: Option<u64>,
+    /// The client's requests that have ended, and those in flight.
+    ended: u64,
+    in_flight: u64,
 }
 
-/// Looks at the server's counters and the host's pressure.
-pub(super) async fn look_at(http: &Http, base_url: &str) -> Look {
+/// Looks at the server's counters, the client's, and the host's pressure.
+pub(super) async fn look_at(http: &Http, base_url: &str, watch: &Watch) -> Look {
     let url = format!("{base_url}/metrics");
     let fetched = http.get_bytes(&url, MOST_METRICS);
     let metrics = tokio::time::timeout(WAIT, fetched)
         .await
         .ok()
         .and_then(Result::ok);
+    let count = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
     Look {
         at: Instant::now(),
+        ended: count(&watch.completed) + count(&watch.failed),
+        in_flight: count(&watch.in_flight),
         counters: metrics.and_then(|bytes| counters(&String::from_utf8_lossy(&bytes))),
         pressure_us: cpu_pressure_us(),
     }
@@ -68,14 +76,24 @@ pub(super) async fn facts_between(
         let cached = after.cached_tokens? - before.cached_tokens.unwrap_or(0.0);
         (prompt > 0.0).then(|| cached / prompt)
     });
-    let retracted = pair.and_then(|(before, after)| {
-        let count = after.retracted? - before.retracted.unwrap_or(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a small count"
-        )]
-        (count >= 0.0).then_some(count as u64)
+    let retracted =
+        pair.and_then(|(before, after)| count_of(after.retracted? - before.retracted.unwrap_or(0.0)));
+    let ended = pair.and_then(|(of_before, of_after)| {
+        Some(EndedRequests {
+            of_server: count_of(of_after.answered? - of_before.answered.unwrap_or(0.0))?,
+            of_client: after.ended.checked_sub(before.ended)?,
+            in_flight: before.in_flight.max(after.in_flight),
+        })
+    });
+    let mean_ttft = pair.and_then(|(before, after)| {
+        let ((sum, count), (sum_before, count_before)) = (after.ttft?, before.ttft.unwrap_or_default());
+        Duration::try_from_secs_f64((sum - sum_before) / (count - count_before)).ok()
+    });
+    let wall = after.at.duration_since(before.at).as_secs_f64();
+    let idle_share = pair.and_then(|(before, after)| {
+        let ((idle, schedulers), (idle_before, _)) = (after.idle?, before.idle?);
+        let share = (idle - idle_before) / (wall * f64::from(schedulers));
+        share.is_finite().then(|| share.clamp(0.0, 1.0))
     });
     let is_told = !told_before.is_empty() && !told_after.is_empty();
     ServerFacts {
@@ -86,7 +104,20 @@ pub(super) async fn facts_between(
         cached_share,
         retracted,
         changes: is_told.then(|| differences(told_before, told_after)),
+        ended,
+        mean_ttft,
+        idle_share,
     }
+}
+
+/// Returns the difference of two counters; `None` if a server that started again made it negative.
+fn count_of(difference: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small count"
+    )]
+    (difference >= 0.0).then_some(difference as u64)
 }
 
 /// Returns the share of the time between two looks in which some task of the host waited for a processor.

@@ -99,7 +99,7 @@ pub(super) fn facts_of(run: &Measurement) -> Vec<Fact> {
     facts
 }
 
-fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 19] {
+fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 21] {
     let load = &run.load;
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "no limit".to_owned());
     [
@@ -109,6 +109,8 @@ fn facts_of_load(run: &Measurement) -> [(&'static str, String, bool); 19] {
         ("output_len", load.output_len.to_string(), true),
         ("range_ratio", load.range_ratio.to_string(), true),
         ("shared_prefix", load.shared_prefix.to_string(), true),
+        ("turns", load.turns.to_string(), true),
+        ("think_s", load.think_s.to_string(), true),
         (
             "max_concurrency",
             or_none(load.max_concurrency.map(|most| most.to_string())),

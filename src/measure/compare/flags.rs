@@ -27,6 +27,12 @@ pub fn flags_of_load(load: &MeasuredLoad) -> Vec<String> {
     if load.shared_prefix > 0 {
         add("--shared-prefix", load.shared_prefix.to_string());
     }
+    if load.turns > 1 {
+        add("--turns", load.turns.to_string());
+    }
+    if load.think_s > 0.0 {
+        add("--think-time", load.think_s.to_string());
+    }
     if let Some(rate) = load.request_rate {
         add("--request-rate", rate.to_string());
         add("--arrivals", load.kind.clone());

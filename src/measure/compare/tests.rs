@@ -51,6 +51,8 @@ fn result(began: &str, slow: f64) -> Measurement {
             output_len: 128,
             range_ratio: 1.0,
             shared_prefix: 0,
+            turns: 1,
+            think_s: 0.0,
             requests: 80,
             least_s: 10.0,
             most_s: None,
@@ -323,6 +325,14 @@ fn the_options_of_a_load_make_it_again() {
          --arrivals poisson --ramp 20 --num-prompts 80 --duration 10 --max-duration 60 --stop-at-end --no-warm-up"
     );
     let mut load = result("a", 1.0).load;
+    load.turns = 5;
+    load.think_s = 1.5;
+    let words = flags_of_load(&load).join(" ");
+    assert!(
+        words.contains(" --turns 5 --think-time 1.5 --max-concurrency 16 "),
+        "{words}"
+    );
+    let mut load = result("a", 1.0).load;
     load.prompts = Some("text".to_owned());
     load.tokenizer = Some("t.json".to_owned());
     load.vocabulary = None;
@@ -355,6 +365,35 @@ fn the_options_of_a_load_make_it_again() {
         flags_of_load(&load).join(" "),
         "--api generate --trace t.csv --speed 2.5 --duration 10"
     );
+}
+
+#[test]
+fn other_turns_are_another_load() {
+    let with = |turns, think_s| {
+        changed(side("a", &[1.0]), |run| {
+            run.load.turns = turns;
+            run.load.think_s = think_s;
+        })
+    };
+    let compared = |a: &Side, b: &Side| {
+        let compared = compare_sides(a, b, false);
+        let names: Vec<String> = compared
+            .differences
+            .into_iter()
+            .filter(|difference| difference.subject == Subject::Load && difference.matters)
+            .map(|difference| difference.what)
+            .collect();
+        (names, compared.refusals.is_empty())
+    };
+    assert_eq!(
+        compared(&with(1, 0.0), &with(4, 0.0)),
+        (vec!["turns".to_owned()], false)
+    );
+    assert_eq!(
+        compared(&with(4, 0.0), &with(4, 2.0)),
+        (vec!["think_s".to_owned()], false)
+    );
+    assert_eq!(compared(&with(4, 2.0), &with(4, 2.0)), (vec![], true));
 }
 
 #[test]

@@ -31,13 +31,28 @@ pub struct Item {
     pub output_tokens: Option<u32>,
     /// The answer that followed in the data; its length is that to be generated where nothing else says it.
     pub reply: Option<String>,
+    /// The later turns of its conversation, if they are asked for.
+    pub later: Vec<ItemTurn>,
 }
 
-/// Reads a record, for requests of that API.
+/// A later turn of the conversation of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemTurn {
+    /// The text of the user.
+    pub text: String,
+    /// The answer that followed in the data.
+    pub reply: Option<String>,
+}
+
+/// A prompt with the answer behind it, and the turns after it.
+type Read = (Content, Option<String>, Vec<ItemTurn>);
+
+/// Reads a record, for requests of that API. More than one turn takes a conversation from its beginning, with up to so many turns;
+/// one turn takes `messages` up to their last one of the user, and the first text of `conversations`.
 ///
 /// # Errors
 /// The reason for which it is broken, in a few words. They name keys of the format, and no text of the record.
-pub fn read_item(bytes: &[u8], api: Api) -> Result<Item, String> {
+pub fn read_item(bytes: &[u8], api: Api, turns: u32) -> Result<Item, String> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         // The text of the error would have the line and column of a record of its own.
         match error.classify() {
@@ -52,11 +67,11 @@ pub fn read_item(bytes: &[u8], api: Api) -> Result<Item, String> {
         .into_iter()
         .find(|key| record.get(*key).is_some_and(|value| !value.is_null()))
         .ok_or_else(|| format!("it has none of the keys {}", KEYS.join(", ")))?;
-    let (content, reply) = match key {
-        "input_ids" => (Content::Ids(read_ids(&record)?), None),
-        "messages" => read_messages(&record)?,
-        "conversations" => read_conversation(&record)?,
-        key => (Content::Text(read_text(&record, key)?), None),
+    let (content, reply, later) = match key {
+        "input_ids" => (Content::Ids(read_ids(&record)?), None, Vec::new()),
+        "messages" => read_messages(&record, turns)?,
+        "conversations" => read_conversation(&record, turns)?,
+        key => (Content::Text(read_text(&record, key)?), None, Vec::new()),
     };
     match (&content, api) {
         (Content::Messages(_), Api::Generate | Api::Completions) => {
@@ -71,6 +86,7 @@ pub fn read_item(bytes: &[u8], api: Api) -> Result<Item, String> {
         content,
         output_tokens: read_output(&record)?,
         reply,
+        later,
     })
 }
 
@@ -91,24 +107,66 @@ fn read_ids(record: &Map<String, Value>) -> Result<Vec<u32>, String> {
     Ok(ids)
 }
 
-/// Reads the messages up to the last one of the user; an answer behind it is the reply.
-fn read_messages(record: &Map<String, Value>) -> Result<(Content, Option<String>), String> {
+/// Reads the messages up to the last one of the user, or up to the first one with the turns after it. An answer behind a message is
+/// its reply.
+fn read_messages(record: &Map<String, Value>, turns: u32) -> Result<Read, String> {
     let mut messages = Vec::<Message>::deserialize(&record["messages"])
         .map_err(|_| "`messages` is not a list of objects with `role` and `content`".to_owned())?;
-    let last = messages
-        .iter()
-        .rposition(|message| message.role == "user")
-        .ok_or("`messages` has none of the role `user`")?;
-    let after = messages.split_off(last + 1);
-    let reply = after
-        .into_iter()
-        .find(|message| message.role == "assistant")
-        .map(|message| message.content);
-    Ok((Content::Messages(messages), reply))
+    let is_user = |message: &Message| message.role == "user";
+    let asked = if turns > 1 {
+        messages.iter().position(is_user)
+    } else {
+        messages.iter().rposition(is_user)
+    };
+    let asked = asked.ok_or("`messages` has none of the role `user`")?;
+    let after = messages.split_off(asked + 1);
+    let parts = after.into_iter().map(|message| {
+        let from = From::of(&message.role);
+        (from, message.content)
+    });
+    let (reply, later) = read_turns(parts, turns);
+    Ok((Content::Messages(messages), reply, later))
 }
 
-/// Reads the first text of a user and the answer behind it, as `sglang.bench_serving` 0.5.23 takes them of `ShareGPT`.
-fn read_conversation(record: &Map<String, Value>) -> Result<(Content, Option<String>), String> {
+/// The author of a part of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    User,
+    Assistant,
+    Other,
+}
+
+impl From {
+    fn of(name: &str) -> Self {
+        match name {
+            "human" | "user" => Self::User,
+            "gpt" | "assistant" | "chatgpt" => Self::Assistant,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Returns the reply to the first text of the user, which is before these parts, and the turns after it. Parts of others, and answers
+/// that no text of the user is before, are left out. An empty text ends the conversation.
+fn read_turns(parts: impl Iterator<Item = (From, String)>, turns: u32) -> (Option<String>, Vec<ItemTurn>) {
+    let (mut first, mut later) = (None, Vec::<ItemTurn>::new());
+    let most = turns.saturating_sub(1) as usize;
+    for (from, text) in parts {
+        match from {
+            From::User if later.len() == most || text.is_empty() => break,
+            From::User => later.push(ItemTurn { text, reply: None }),
+            From::Assistant => {
+                let reply = later.last_mut().map_or(&mut first, |turn| &mut turn.reply);
+                reply.get_or_insert(text);
+            }
+            From::Other => {}
+        }
+    }
+    (first, later)
+}
+
+/// Reads the first text of a user and the answer behind it, as `sglang.bench_serving` 0.5.23 takes them of `ShareGPT`, or all turns.
+fn read_conversation(record: &Map<String, Value>, turns: u32) -> Result<Read, String> {
     #[derive(Deserialize)]
     struct Part {
         from: String,
@@ -118,16 +176,19 @@ fn read_conversation(record: &Map<String, Value>) -> Result<(Content, Option<Str
         .map_err(|_| "`conversations` is not a list of objects with `from` and `value`".to_owned())?;
     let mut parts = parts
         .into_iter()
-        .skip_while(|part| !matches!(part.from.as_str(), "human" | "user"));
+        .skip_while(|part| From::of(&part.from) != From::User);
     let first = parts
         .next()
         .filter(|part| !part.value.is_empty())
         .ok_or("`conversations` has no text from `human`")?;
-    let reply = parts
-        .next()
-        .filter(|part| matches!(part.from.as_str(), "gpt" | "assistant" | "chatgpt"))
-        .map(|part| part.value);
-    Ok((Content::Text(first.value), reply))
+    let parts = parts.map(|part| (From::of(&part.from), part.value));
+    let (reply, later) = if turns > 1 {
+        read_turns(parts, turns)
+    } else {
+        // An answer that is not right behind the text is none to it.
+        read_turns(parts.take(1), turns)
+    };
+    Ok((Content::Text(first.value), reply, later))
 }
 
 fn read_output(record: &Map<String, Value>) -> Result<Option<u32>, String> {
@@ -158,11 +219,12 @@ mod tests {
 
     #[test]
     fn records_of_all_kinds_are_read() {
-        let read = |text: &str, api| read_item(text.as_bytes(), api).unwrap();
+        let read = |text: &str, api| read_item(text.as_bytes(), api, 1).unwrap();
         let item = |content, output_tokens, reply: Option<&str>| Item {
             content,
             output_tokens,
             reply: reply.map(str::to_owned),
+            later: Vec::new(),
         };
         let text = |text: &str| Content::Text(text.to_owned());
         assert_eq!(
@@ -193,8 +255,51 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_has_its_turns_with_the_answers_of_the_data() {
+        let turn = |text: &str, reply: Option<&str>| ItemTurn {
+            text: text.to_owned(),
+            reply: reply.map(str::to_owned),
+        };
+        let parts = [
+            ("system", "s"),
+            ("human", "q"),
+            ("gpt", "a"),
+            ("human", "r"),
+            ("gpt", "b"),
+            ("human", "t"),
+            ("human", ""),
+        ];
+        let shared: Vec<Value> = parts
+            .iter()
+            .map(|(from, value)| serde_json::json!({"from": from, "value": value}))
+            .collect();
+        let shared = serde_json::json!({ "conversations": shared }).to_string();
+        let item = read_item(shared.as_bytes(), Api::Chat, 9).unwrap();
+        assert_eq!(item.content, Content::Text("q".to_owned()));
+        assert_eq!(item.reply.as_deref(), Some("a"));
+        assert_eq!(item.later, [turn("r", Some("b")), turn("t", None)]);
+        let two = read_item(shared.as_bytes(), Api::Chat, 2).unwrap();
+        assert_eq!(two.later, [turn("r", Some("b"))]);
+        let chat = r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "a"}, {"role": "tool", "content": "x"}, {"role": "user", "content": "r"}]}"#;
+        let item = read_item(chat.as_bytes(), Api::Chat, 2).unwrap();
+        let messages = vec![message("system", "s"), message("user", "q")];
+        assert_eq!(item.content, Content::Messages(messages));
+        assert_eq!(
+            (item.reply.as_deref(), item.later),
+            (Some("a"), vec![turn("r", None)])
+        );
+        assert!(
+            read_item(br#"{"prompt": "a"}"#, Api::Chat, 5)
+                .unwrap()
+                .later
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn a_broken_record_has_its_reason() {
-        let reason = |text: &str, api| read_item(text.as_bytes(), api).unwrap_err();
+        let reason = |text: &str, api| read_item(text.as_bytes(), api, 1).unwrap_err();
         for (text, api, expected) in [
             ("", Api::Chat, "it is not JSON: it ends too early"),
             (
@@ -259,14 +364,14 @@ mod tests {
         #[test]
         fn anything_is_read_or_refused(text in "\\PC{0,80}") {
             for api in [Api::Generate, Api::Completions, Api::Chat] {
-                let _ = read_item(text.as_bytes(), api);
+                let _ = read_item(text.as_bytes(), api, 3);
             }
         }
 
         #[test]
         fn a_prompt_comes_back_as_it_was(text in "\\PC{1,80}", output in 1_u32..1_000_000) {
             let line = serde_json::json!({"prompt": text, "max_tokens": output}).to_string();
-            let item = read_item(line.as_bytes(), Api::Completions).unwrap();
+            let item = read_item(line.as_bytes(), Api::Completions, 1).unwrap();
             proptest::prop_assert_eq!(item.content, Content::Text(text));
             proptest::prop_assert_eq!(item.output_tokens, Some(output));
         }

@@ -20,6 +20,6 @@ mod trace;
 
 pub use blocks::BlockPrompts;
 pub use element::ElementSplitter;
-pub use item::{Content, Item, read_item};
+pub use item::{Content, Item, ItemTurn, read_item};
 pub use tally::Tally;
 pub use trace::{TraceFormat, TraceRow};

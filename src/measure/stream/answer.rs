@@ -1,6 +1,6 @@
 //! A streamed answer: its chunks with their times, its counts, and its end.
 
-use crate::measure::api::Api;
+use crate::measure::api::{Api, Kept};
 use crate::measure::record::{AnswerText, Channel, Chunk, Failure, FailureKind, Finish, Usage};
 use crate::measure::stream::event::{ChunkRead, Read, TextRead, describe_failure, read_event};
 use crate::measure::stream::sse::{Event, Splitter};
@@ -12,7 +12,7 @@ const MOST_TEXT: usize = 4 << 20;
 #[derive(Debug)]
 pub struct AnswerReader {
     api: Api,
-    keeps_text: bool,
+    keeps: Kept,
     splitter: Splitter,
     state: State,
 }
@@ -29,6 +29,8 @@ struct State {
     is_done: bool,
     failure: Option<Failure>,
     text: AnswerText,
+    /// The ids of its tokens, as the server wrote them: with commas between them.
+    ids: Vec<u8>,
 }
 
 /// An answer that was read.
@@ -40,17 +42,17 @@ pub struct AnswerRead {
     pub usage: Option<Usage>,
     /// The reason of its end, or the failure.
     pub end: Result<Finish, Failure>,
-    /// Its text; `None` unless it is kept.
+    /// Its text or its ids; `None` unless they are kept.
     pub text: Option<Box<AnswerText>>,
 }
 
 impl AnswerReader {
-    /// Returns a reader of streams of that API, which keeps the text of answers or drops it.
+    /// Returns a reader of streams of that API, which keeps a part of the answers.
     #[must_use]
-    pub fn new(api: Api, keeps_text: bool) -> Self {
+    pub fn new(api: Api, keeps: Kept) -> Self {
         Self {
             api,
-            keeps_text,
+            keeps,
             splitter: Splitter::default(),
             state: State::default(),
         }
@@ -61,17 +63,17 @@ impl AnswerReader {
     pub fn push(&mut self, bytes: &[u8], after_us: u32) -> u64 {
         let Self {
             api,
-            keeps_text,
+            keeps,
             splitter,
             state,
         } = self;
         let counted = state.counted;
         let result = splitter.push(bytes, &mut |event: Event<'_>| {
-            match read_event(*api, event, *keeps_text) {
+            match read_event(*api, event, *keeps) {
                 Read::Done => state.is_done = true,
                 Read::Chunk(chunk) => {
                     state.add(&chunk, after_us);
-                    if *keeps_text {
+                    if *keeps != Kept::Nothing {
                         state.add_text(&chunk.text);
                         state.check_text();
                     }
@@ -99,7 +101,8 @@ impl AnswerReader {
     pub fn finish(&mut self) -> AnswerRead {
         let is_inside = self.splitter.is_inside_event();
         self.splitter.clear();
-        let state = std::mem::take(&mut self.state);
+        let mut state = std::mem::take(&mut self.state);
+        let has_ids = self.keeps != Kept::Ids || state.read_ids();
         let end = match (state.failure, state.finish, state.usage) {
             (Some(failure), _, _) => Err(failure),
             (None, Some(Finish::Other(name)), _) if name == "abort" => {
@@ -112,13 +115,14 @@ impl AnswerReader {
             (None, _, Some(usage)) if usage.completion == 0 => {
                 Err(describe_failure(FailureKind::NoTokens, b""))
             }
+            _ if !has_ids => Err(describe_failure(FailureKind::NoIds, b"")),
             (None, finish, _) => Ok(finish.unwrap_or_else(|| Finish::named("none"))),
         };
         AnswerRead {
             chunks: state.chunks,
             usage: state.usage,
             end,
-            text: self.keeps_text.then(|| Box::new(state.text)),
+            text: (self.keeps != Kept::Nothing).then(|| Box::new(state.text)),
         }
     }
 
@@ -149,13 +153,38 @@ impl State {
                 known.answer.push_str(&text[known.answer.len()..]);
             }
             TextRead::SoFar(text) => known.answer.push_str(text),
+            TextRead::Ids(ids) => self.add_ids(ids),
         }
+    }
+
+    /// Adds ids: all so far if they are as many as the server counts, or else those that follow. `SGLang` does either, by its
+    /// argument `--stream-output` (later `--incremental-streaming-output`). All so far may be more than are counted yet: 0.5.23
+    /// writes a list that grows meanwhile (`tokenizer_manager.py`).
+    fn add_ids(&mut self, ids: &[u8]) {
+        let count = match ids.trim_ascii() {
+            [] => return,
+            ids => memchr::memchr_iter(b',', ids).count() as u64 + 1,
+        };
+        if count >= self.counted {
+            self.ids.clear();
+        }
+        if !self.ids.is_empty() {
+            self.ids.push(b',');
+        }
+        self.ids.extend_from_slice(ids);
+    }
+
+    /// Reads the ids that were kept. Returns false if they are not those of all tokens.
+    fn read_ids(&mut self) -> bool {
+        let list = [b"[", &self.ids[..], b"]"].concat();
+        self.text.ids = serde_json::from_slice(&list).unwrap_or_default();
+        self.text.ids.len() as u64 == self.counted
     }
 
     /// Fails an answer whose text is too long to be one, and drops the text.
     fn check_text(&mut self) {
-        if self.text.reasoning.len() + self.text.answer.len() > MOST_TEXT {
-            self.text = AnswerText::default();
+        if self.text.reasoning.len() + self.text.answer.len() + self.ids.len() > MOST_TEXT {
+            (self.text, self.ids) = (AnswerText::default(), Vec::new());
             let too_long = describe_failure(FailureKind::Garbage, b"a text of more than 4 MiB");
             self.failure.get_or_insert(too_long);
         }
@@ -208,7 +237,7 @@ mod tests {
     use super::*;
 
     fn read(api: Api, events: &[&str]) -> AnswerRead {
-        let mut reader = AnswerReader::new(api, true);
+        let mut reader = AnswerReader::new(api, Kept::Text);
         for (index, event) in (0..).zip(events) {
             reader.push(format!("data: {event}\n\n").as_bytes(), 10 * (index + 1));
         }
@@ -274,15 +303,54 @@ mod tests {
     }
 
     #[test]
+    fn the_ids_are_kept_in_both_forms_of_generate_and_must_be_those_of_all_tokens() {
+        let event = |ids: &str, tokens: u64| {
+            format!(
+                r#"{{"text":"\"output_ids\":[9]","output_ids":{ids},"meta_info":{{"finish_reason":null,"prompt_tokens":5,"completion_tokens":{tokens}}}}}"#
+            )
+        };
+        let kept = |events: &[String]| {
+            let mut reader = AnswerReader::new(Api::Generate, Kept::Ids);
+            for event in events.iter().map(String::as_str).chain(["[DONE]"]) {
+                reader.push(format!("data: {event}\n\n").as_bytes(), 1);
+            }
+            let answer = reader.finish();
+            (
+                answer.text.unwrap().ids,
+                answer.end.map_err(|failure| failure.kind),
+            )
+        };
+        let end = || Ok(Finish::named("none"));
+        let so_far = [event("[4]", 1), event("[4,5, 6]", 2), event("[4, 5,6,7]", 4)];
+        assert_eq!(kept(&so_far), (vec![4, 5, 6, 7], end()));
+        let parts = [
+            event(" [4]", 1),
+            event("[5,6]", 3),
+            event("[]", 3),
+            event("[7]", 4),
+        ];
+        assert_eq!(kept(&parts), (vec![4, 5, 6, 7], end()));
+        for broken in [
+            vec![event("[4]", 1), event("[6]", 3)],
+            vec![event("null", 2)],
+            vec![event("[4,-5]", 2)],
+            vec![event("[4,\"x\"]", 2)],
+            vec![event("[4,5", 2)],
+        ] {
+            assert_eq!(kept(&broken).1, Err(FailureKind::NoIds), "{broken:?}");
+        }
+    }
+
+    #[test]
     fn a_text_without_end_fails_if_it_is_kept() {
         let long = "x".repeat(1 << 20);
         let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{long}\"}}}}]}}\n\n");
-        for keeps_text in [true, false] {
-            let mut reader = AnswerReader::new(Api::Chat, keeps_text);
+        for keeps in [Kept::Text, Kept::Nothing] {
+            let mut reader = AnswerReader::new(Api::Chat, keeps);
             for _ in 0..5 {
                 reader.push(event.as_bytes(), 1);
             }
-            assert_eq!(reader.has_failed(), keeps_text);
+            assert_eq!(reader.has_failed(), keeps == Kept::Text);
         }
     }
 
@@ -353,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_reader_reads_the_next_answer_anew() {
-        let mut reader = AnswerReader::new(Api::Generate, false);
+        let mut reader = AnswerReader::new(Api::Generate, Kept::Nothing);
         assert_eq!(
             reader.push(format!("data: {}\n\ndata: {{", native(4, "null")).as_bytes(), 1),
             4

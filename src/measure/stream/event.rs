@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 use serde::Deserialize;
 
-use crate::measure::api::Api;
+use crate::measure::api::{Api, Kept};
 use crate::measure::record::{Channel, Failure, FailureKind, Finish, Usage};
 use crate::measure::stream::sse::Event;
 
@@ -53,10 +53,12 @@ pub(super) enum TextRead<'a> {
     },
     /// The whole answer so far, or the part that follows the text before it: `/generate` does either.
     SoFar(Cow<'a, str>),
+    /// Ids of tokens with commas between them: all so far, or those that follow the ones before them.
+    Ids(&'a [u8]),
 }
 
 /// Reads an event of that API. The text of `/generate` is read only if it is asked for, because each event repeats all of it.
-pub(super) fn read_event(api: Api, event: Event<'_>, keeps_text: bool) -> Read<'_> {
+pub(super) fn read_event(api: Api, event: Event<'_>, keeps: Kept) -> Read<'_> {
     if event.data == b"[DONE]" {
         return Read::Done;
     }
@@ -64,7 +66,7 @@ pub(super) fn read_event(api: Api, event: Event<'_>, keeps_text: bool) -> Read<'
         return Read::Failed(describe_failure(FailureKind::ErrorEvent, event.data));
     }
     let read = match api {
-        Api::Generate => read_native(event.data, keeps_text),
+        Api::Generate => read_native(event.data, keeps),
         Api::Completions | Api::Chat => read_openai(event.data),
     };
     read.unwrap_or_else(|| {
@@ -245,7 +247,7 @@ struct Native<'a> {
 ///
 /// Each event repeats the whole text so far, so only what follows the last `"meta_info":` is parsed: inside a JSON string, such
 /// a quote would be escaped. The last event, which has a reason of the end, is parsed whole.
-fn read_native(data: &[u8], keeps_text: bool) -> Option<Read<'_>> {
+fn read_native(data: &[u8], keeps: Kept) -> Option<Read<'_>> {
     const KEY: &[u8] = b"\"meta_info\":";
     let Some(at) = memmem::rfind(data, KEY) else {
         let native: Native<'_> = serde_json::from_slice(data).ok()?;
@@ -259,11 +261,14 @@ fn read_native(data: &[u8], keeps_text: bool) -> Option<Read<'_>> {
         NativeFinish::Word(word) => Finish::named(&word),
     });
     let mut text = TextRead::Nothing;
-    if finish.is_some() || keeps_text {
+    if finish.is_some() || keeps == Kept::Text {
         let native: Native<'_> = serde_json::from_slice(data).ok()?;
-        if let Some(so_far) = native.text.filter(|_| keeps_text) {
+        if let Some(so_far) = native.text.filter(|_| keeps == Kept::Text) {
             text = TextRead::SoFar(so_far);
         }
+    }
+    if let Some(ids) = find_ids(&data[..at]).filter(|_| keeps == Kept::Ids) {
+        text = TextRead::Ids(ids);
     }
     let usage = possible(Usage {
         prompt: meta.prompt_tokens.unwrap_or(0),
@@ -279,6 +284,15 @@ fn read_native(data: &[u8], keeps_text: bool) -> Option<Read<'_>> {
     }))
 }
 
+/// Returns the ids of tokens in an event of `/generate`, without their brackets. As that of the facts, the key cannot be inside
+/// of a string.
+fn find_ids(data: &[u8]) -> Option<&[u8]> {
+    const KEY: &[u8] = b"\"output_ids\":";
+    let list = data[memmem::rfind(data, KEY)? + KEY.len()..].trim_ascii_start();
+    let list = list.strip_prefix(b"[")?;
+    Some(&list[..memchr::memchr(b']', list)?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,7 +302,7 @@ mod tests {
             name: b"",
             data: data.as_bytes(),
         };
-        read_event(api, event, false)
+        read_event(api, event, Kept::Nothing)
     }
 
     /// Returns an event without its text.
@@ -383,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_is_no_chunk_is_a_failure_of_its_kind() {
-        let kind = |api, data: &[u8]| match read_event(api, Event { name: b"", data }, false) {
+        let kind = |api, data: &[u8]| match read_event(api, Event { name: b"", data }, Kept::Nothing) {
             Read::Failed(failure) => failure.kind,
             other => panic!("{other:?}"),
         };
@@ -427,15 +441,15 @@ mod tests {
             kind: error,
             text: "x y".to_owned(),
         };
-        assert_eq!(read_event(Api::Chat, named, true), Read::Failed(expected));
+        assert_eq!(read_event(Api::Chat, named, Kept::Text), Read::Failed(expected));
     }
 
     proptest::proptest! {
         #[test]
         fn any_data_is_read(data in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             for api in [Api::Generate, Api::Completions, Api::Chat] {
-                for keeps_text in [false, true] {
-                    let _ = read_event(api, Event { name: b"", data: &data }, keeps_text);
+                for keeps in [Kept::Nothing, Kept::Text, Kept::Ids] {
+                    let _ = read_event(api, Event { name: b"", data: &data }, keeps);
                 }
             }
         }

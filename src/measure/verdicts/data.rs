@@ -42,8 +42,16 @@ pub(super) fn judge_file(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
             "pass a smaller --num-prompts or --duration, or --repeat-data: the prefix cache then knows the prompts",
         ));
     }
-    let sent = evidence.records.len();
-    let text = format!("{sent} requests of {} records, none broken", file.records);
+    let what = if evidence.lengths.turns.is_single() {
+        "requests"
+    } else {
+        "conversations"
+    };
+    let text = format!(
+        "{} {what} of {} records, none broken",
+        sent(evidence),
+        file.records
+    );
     Some(match &file.unchecked {
         None => verdict("data", Trust::Trusted, text),
         // The server refuses those that are too long, which another verdict tells.
@@ -60,7 +68,17 @@ pub(super) fn judge_file(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
 
 /// Returns true if all requests of the file were sent: they are made ahead, so the end of the making is not that of the run.
 fn has_ended(evidence: &Evidence, file: &MeasuredFile) -> bool {
-    file.has_ended && evidence.records.len() as u64 >= file.used
+    file.has_ended && sent(evidence) >= file.used
+}
+
+/// Returns the number of records that were sent: each is a request, or a conversation.
+fn sent(evidence: &Evidence) -> u64 {
+    let records = &evidence.records;
+    let last = records
+        .iter()
+        .filter_map(|record| Some(record.turn?.conversation))
+        .max();
+    last.map_or(records.len() as u64, |last| u64::from(last) + 1)
 }
 
 /// Returns the words for a run whose data ended before anything was measured.
@@ -80,6 +98,7 @@ pub(super) fn explain_end(evidence: &Evidence) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::record::ConversationTurn;
     use crate::measure::verdicts::judge_run;
     use crate::measure::verdicts::tests::clean;
 
@@ -166,6 +185,30 @@ mod tests {
         assert_eq!(judged(ended.clone(), Some(replay)).0, Trust::Trusted);
         let ahead = MeasuredFile { used: 400, ..ended };
         assert_eq!(judged(ahead, None).0, Trust::Trusted);
+    }
+
+    #[test]
+    fn a_record_is_a_conversation_and_not_each_of_its_requests() {
+        let mut evidence = clean(1);
+        evidence.lengths.turns.count = 4;
+        for record in &mut evidence.records {
+            record.turn = Some(ConversationTurn {
+                conversation: record.number / 4,
+                turn: record.number % 4 + 1,
+                new_tokens: 0,
+            });
+        }
+        // 200 requests are 50 conversations.
+        for (used, trust) in [(50, Trust::Doubtful), (51, Trust::Trusted)] {
+            evidence.file = Some(MeasuredFile {
+                records: used,
+                used,
+                has_ended: true,
+                ..MeasuredFile::default()
+            });
+            let verdict = judge_file(&evidence, &Figures::default()).unwrap();
+            assert_eq!(verdict.trust, trust, "{}", verdict.text);
+        }
     }
 
     #[test]

@@ -17,7 +17,13 @@ const SHORTEST: f64 = 5.0;
 /// Judges the beginning of a run.
 pub(super) fn judge_warm_up(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     if evidence.extent.warm_up {
-        let text = "handed over without a pause: no first request of a slot is measured";
+        let text = match (evidence.lengths.turns.is_single(), evidence.extent.ramp_s) {
+            (true, _) => "handed over without a pause: no first request of a slot is measured",
+            (false, 0) => {
+                "handed over without a pause: no first conversation of a slot is measured, and they had all shares of the turns"
+            }
+            (false, _) => "handed over without a pause: no first conversation of a slot is measured",
+        };
         return Some(verdict("warm-up", Trust::Trusted, text));
     }
     let text = "none: the wave of first requests, all sent at once, is in the figures";
@@ -34,17 +40,22 @@ pub(super) fn judge_waves(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     };
     let requests = u32::try_from(measured(evidence).filter(|record| record.is_complete()).count());
     let waves = f64::from(requests.unwrap_or(u32::MAX)) / f64::from(slots.max(1));
+    let turns = evidence.lengths.turns;
     let text = format!("{waves:.1} requests of each of the {slots} slots");
+    let (text, enough, hint) = if turns.is_single() {
+        let hint = "pass a larger --num-prompts: five for each slot make a steady load";
+        (text, ENOUGH_WAVES, hint)
+    } else {
+        // A whole conversation of each slot has each turn as often as any other one.
+        let text = format!("{text}, whose conversations have {} turns", turns.count);
+        let hint =
+            "pass a larger --num-prompts: five for each slot, and one of each turn, make a steady load";
+        (text, ENOUGH_WAVES.max(f64::from(turns.count)), hint)
+    };
     let (trust, hint) = if waves < ONE_WAVE {
-        (
-            Trust::Untrusted,
-            "pass a larger --num-prompts: five for each slot make a steady load",
-        )
-    } else if waves < ENOUGH_WAVES {
-        (
-            Trust::Doubtful,
-            "pass a larger --num-prompts: five for each slot make a steady load",
-        )
+        (Trust::Untrusted, hint)
+    } else if waves < enough {
+        (Trust::Doubtful, hint)
     } else {
         (Trust::Trusted, "")
     };

@@ -1,5 +1,7 @@
 //! The load that was delivered, beside the one that was asked for.
 
+use std::collections::BTreeMap;
+
 use super::words::{verdict, with_hint};
 use crate::measure::course::is_piling_up;
 use crate::measure::evidence::Evidence;
@@ -16,6 +18,11 @@ const FAR_OFF: f64 = 0.8;
 /// Judges the requests in flight of a closed loop, or the rate of an open one.
 pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
     let (asked, delivered, unit) = match evidence.load {
+        Load::Concurrency(slots) if evidence.lengths.turns.think_s > 0.0 => (
+            f64::from(slots),
+            figures.concurrency + thinking(evidence)?,
+            "conversations, in flight or between two turns,",
+        ),
         Load::Concurrency(slots) => (f64::from(slots), figures.concurrency, "in flight"),
         Load::Rate {
             per_second,
@@ -59,6 +66,28 @@ pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<V
         ));
     }
     Some(verdict("load", Trust::Trusted, text))
+}
+
+/// Returns the mean number of conversations in the window that were between two turns.
+fn thinking(evidence: &Evidence) -> Option<f64> {
+    let (from, to) = evidence.window?;
+    let think_time = evidence.lengths.turns.think_time();
+    let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+    for turn in evidence.records.iter().filter_map(|record| record.turn) {
+        let known = last.entry(turn.conversation).or_default();
+        *known = turn.turn.max(*known);
+    }
+    let is_followed = |record: &&Record| {
+        record
+            .turn
+            .is_some_and(|turn| last.get(&turn.conversation).is_some_and(|last| turn.turn < *last))
+    };
+    let between = |record: &Record| {
+        let end = record.ended.after(think_time).min(to);
+        end.since(record.ended.max(from)).as_secs_f64()
+    };
+    let seconds: f64 = evidence.records.iter().filter(is_followed).map(between).sum();
+    Some(seconds / to.since(from).as_secs_f64())
 }
 
 /// Returns the requests a second that have a moment in the window.

@@ -10,7 +10,9 @@
 //! | `load` | the load that was delivered |
 //! | `client` | the client itself, and the host under it |
 //! | `gpu` | clocks that heat or the hardware lowered |
-//! | `server` | caches, compilers, retractions, another server |
+//! | `metrics` | the server's own metrics beside the figures |
+//! | `cache` | prompt tokens that a server knew before |
+//! | `server` | compilers, retractions, another server |
 //! | `words` | a verdict, its hint, and shares as text |
 //!
 //! A new cause of wrong figures is a function in the file of its subject, a line in [`judge_run`], and a row in the tests.
@@ -18,11 +20,13 @@
 //! Not in this module tree: gathering the evidence (`effects`).
 #![expect(clippy::unnecessary_wraps, reason = "all judges have one type")]
 
+mod cache;
 mod client;
 mod data;
 mod extent;
 mod gpu;
 mod load;
+mod metrics;
 mod requests;
 mod server;
 mod stalls;
@@ -38,7 +42,7 @@ use crate::report::{Figures, Trust, Verdict};
 type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
 
 /// The judges, in the order in which their verdicts are shown.
-const JUDGES: [Judge; 23] = [
+const JUDGES: [Judge; 26] = [
     requests::judge_failures,
     data::judge_file,
     requests::judge_prompts,
@@ -58,10 +62,13 @@ const JUDGES: [Judge; 23] = [
     client::judge_clock,
     client::judge_chunks,
     gpu::judge_clocks,
-    server::judge_prefix_cache,
+    cache::judge_prefix_cache,
     server::judge_compilers,
     server::judge_retractions,
     server::judge_identity,
+    metrics::judge_others,
+    metrics::judge_ttft,
+    metrics::judge_idle,
 ];
 
 /// Returns the verdicts on a run.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{judge_run, worst_of};
-use crate::measure::evidence::{ClientFacts, Evidence, ServerFacts};
+use crate::measure::evidence::{ClientFacts, EndedRequests, Evidence, ServerFacts};
 use crate::measure::figures::compute_figures;
 use crate::measure::load::{Arrivals, Extent, Lengths, Load};
 use crate::measure::random::Random;
 use crate::measure::record::{
     Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
 };
+use crate::measure::turns::Turns;
 use crate::report::{MeasuredGpus, Trust, Verdict};
 
 const SLOTS: u32 = 4;
@@ -63,6 +64,7 @@ fn run_of(seed: u64, answer: &dyn Fn(u32, f64) -> Answer) -> Evidence {
             sent,
             ended: sent.after(Duration::from_secs_f64(lasts)),
             is_first_of_connection: number < SLOTS,
+            turn: None,
             prompt_tokens: 100,
             asked_tokens: OUTPUT,
             chunks,
@@ -93,6 +95,7 @@ fn run_of(seed: u64, answer: &dyn Fn(u32, f64) -> Answer) -> Evidence {
             output: OUTPUT,
             ratio: 1.0,
             shared_prefix: 0,
+            turns: Turns::SINGLE,
         },
         extent: Extent {
             requests: 196,
@@ -116,6 +119,13 @@ fn run_of(seed: u64, answer: &dyn Fn(u32, f64) -> Answer) -> Evidence {
             cached_share: Some(0.0),
             retracted: Some(0),
             changes: Some(Vec::new()),
+            ended: Some(EndedRequests {
+                of_server: 198,
+                of_client: 196,
+                in_flight: 4,
+            }),
+            mean_ttft: Some(Duration::from_millis(97)),
+            idle_share: Some(0.02),
         },
     }
 }
@@ -246,6 +256,27 @@ fn planted() -> Vec<Planted> {
                 evidence.server.cached_share = Some(0.03);
             }),
             &[("prefix cache", Doubtful)],
+        ),
+        (
+            "another user of the server",
+            changed(|evidence| {
+                evidence.server.ended = Some(EndedRequests {
+                    of_server: 260,
+                    of_client: 196,
+                    in_flight: 4,
+                });
+            }),
+            &[("only load", Untrusted)],
+        ),
+        (
+            "a server that tells of other requests",
+            changed(|evidence| evidence.server.mean_ttft = Some(Duration::from_millis(200))),
+            &[("server's TTFT", Doubtful)],
+        ),
+        (
+            "an engine without work",
+            changed(|evidence| evidence.server.idle_share = Some(0.4)),
+            &[("scheduler", Doubtful)],
         ),
         (
             "opening wave",

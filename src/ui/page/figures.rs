@@ -5,7 +5,7 @@ use super::numbers::{count, figure, figure_or_dash, name_percentile, percent};
 use super::quantiles::{PERCENTILES, list_percentiles};
 use super::series::per_user;
 use crate::measure::statistics::minimum_samples;
-use crate::report::{Figures, Measurement, OtherFigures, Times, Trust};
+use crate::report::{Conversations, Figures, Measurement, OtherFigures, Times, Trust, TurnFigures};
 
 /// Writes a figure, struck if it must not be used.
 pub(super) fn write_figure(markup: &mut Markup, text: &str, trust: Trust) {
@@ -110,6 +110,61 @@ fn write_times_table(markup: &mut Markup, columns: &[(&str, &Times)], trust: Tru
     row("most", &|times| figure_or_dash(times.max_ms), trust);
     row("samples", &|times| count(times.count), Trust::Trusted);
     markup.raw("</tbody></table>\n");
+}
+
+/// Writes the figures of conversations by their turns: the first ones, all later ones, and each of the later ones.
+pub(super) fn write_turns(markup: &mut Markup, conversations: &Conversations, trust: Trust) {
+    markup.raw("<h2>By turn</h2>\n<table class=\"figures\"><thead><tr>");
+    for name in [
+        "turn",
+        "requests",
+        "prompt tokens, mean",
+        "from the prefix cache",
+        "TTFT mean, ms",
+        "TTFT p50, ms",
+        "TTFT p90, ms",
+        "TPOT p50, ms",
+        "E2E p50, ms",
+    ] {
+        markup.leaf("th", &[("scope", Value::Word("col"))], name);
+    }
+    markup.raw("</tr></thead><tbody>\n");
+    let mut row = |name: &str, turns: &TurnFigures| {
+        markup.raw("<tr>");
+        markup.leaf("th", &[("scope", Value::Word("row"))], name);
+        for (text, trust) in [
+            (count(turns.requests), Trust::Trusted),
+            (figure(turns.mean_input_len), trust),
+            (turns.cached_share.map_or_else(|| "-".to_owned(), percent), trust),
+            (figure_or_dash(turns.ttft.mean_ms), trust),
+            (figure_or_dash(turns.ttft.p50_ms), trust),
+            (figure_or_dash(turns.ttft.p90_ms), trust),
+            (figure_or_dash(turns.tpot.p50_ms), trust),
+            (figure_or_dash(turns.e2e.p50_ms), trust),
+        ] {
+            markup.raw("<td>");
+            write_figure(markup, &text, trust);
+            markup.raw("</td>");
+        }
+        markup.raw("</tr>\n");
+    };
+    row("1", &conversations.first);
+    row("2 on", &conversations.later);
+    if conversations.each.len() > 1 {
+        for turns in &conversations.each {
+            row(&turns.from.to_string(), turns);
+        }
+    }
+    markup.raw("</tbody></table>\n<p class=\"muted\">The prompt of a later turn begins with all turns before it, which a prefix cache ");
+    markup.raw("knows: its TTFT is another quantity than that of a first turn. All other figures are of all turns together.</p>\n");
+    if conversations.failed > 0 {
+        markup.raw("<p>");
+        markup.text(&format!(
+            "Conversations that a failed request ended: {}.",
+            count(conversations.failed)
+        ));
+        markup.raw("</p>\n");
+    }
 }
 
 /// Writes the samples that the percentiles without a figure need.

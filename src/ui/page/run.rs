@@ -1,6 +1,6 @@
 //! The page of one run.
 
-use super::figures::{write_rates, write_tiles, write_times};
+use super::figures::{write_rates, write_tiles, write_times, write_turns};
 use super::kept::KeptResult;
 use super::markup::{Markup, Value};
 use super::quantiles::write_quantiles;
@@ -44,6 +44,9 @@ pub(super) fn write_body(markup: &mut Markup, measurement: &Measurement) {
     write_setup(markup, measurement);
     if let Some(figures) = figures {
         write_times(markup, figures, measurement.trust);
+        if let Some(conversations) = &figures.conversations {
+            write_turns(markup, conversations, measurement.trust);
+        }
     }
     markup.raw("<h2>Over time</h2>\n");
     write_timeline(markup, measurement);

@@ -5,7 +5,7 @@
 use super::kept::KeptResult;
 use super::markup::shown;
 use super::series::per_user;
-use crate::report::{Figures, Measurement, Times, Trust, Verdict};
+use crate::report::{Figures, Measurement, Times, Trust, TurnFigures, Verdict};
 
 /// A row under construction: the names of the columns, and the cells.
 #[derive(Default)]
@@ -63,12 +63,48 @@ fn row_of(run: &KeptResult<'_>) -> Row {
     row.push_number("requests_completed", Some(requests.completed));
     row.push_number("requests_failed", Some(failed));
     let is_usable = measurement.trust < Trust::Untrusted;
-    add_figures(
+    let figures = measurement.figures.as_ref().filter(|_| is_usable);
+    add_figures(&mut row, measurement, figures);
+    row.push_number("turns", Some(measurement.load.turns));
+    row.push_number("think_s", Some(measurement.load.think_s));
+    let conversations = figures.and_then(|figures| figures.conversations.as_ref());
+    add_turns(
         &mut row,
-        measurement,
-        measurement.figures.as_ref().filter(|_| is_usable),
+        "first_turn",
+        conversations.map(|conversations| &conversations.first),
+    );
+    add_turns(
+        &mut row,
+        "later_turns",
+        conversations.map(|conversations| &conversations.later),
     );
     row
+}
+
+fn add_turns(row: &mut Row, name: &str, figures: Option<&TurnFigures>) {
+    row.push_number(
+        &format!("{name}_requests"),
+        figures.map(|figures| figures.requests),
+    );
+    row.push_number(
+        &format!("{name}_input_len_mean_tokens"),
+        figures.map(|figures| figures.mean_input_len),
+    );
+    row.push_number(
+        &format!("{name}_cached_share"),
+        figures.and_then(|figures| figures.cached_share),
+    );
+    let statistics: [(&str, Statistic); 3] = [
+        ("mean", |times| times.mean_ms),
+        ("p50", |times| times.p50_ms),
+        ("p90", |times| times.p90_ms),
+    ];
+    for (statistic, of) in statistics {
+        row.push_number(
+            &format!("{name}_ttft_{statistic}_ms"),
+            figures.and_then(|figures| of(&figures.ttft)),
+        );
+    }
 }
 
 fn describe_trust(row: &mut Row, measurement: &Measurement) {

@@ -65,6 +65,14 @@ pub(super) fn describe_load(load: &MeasuredLoad) -> String {
         (None, Some(most)) if load.ramp_s > 0.0 => {
             format!("{most} requests in flight, after a ramp of {:.0} s", load.ramp_s)
         }
+        (None, Some(most)) if load.turns > 1 => {
+            let between = if load.think_s > 0.0 {
+                format!(", {} s between two turns", trim_zeros(&figure(load.think_s)))
+            } else {
+                String::new()
+            };
+            format!("{most} conversations of {} turns at once{between}", load.turns)
+        }
         (None, Some(1)) => "1 request in flight".to_owned(),
         (None, Some(most)) => format!("{most} requests in flight"),
         (None, None) => "requests in flight without a limit".to_owned(),
@@ -89,7 +97,13 @@ pub(super) fn describe_lengths(load: &MeasuredLoad) -> String {
         shared => format!("; {shared} tokens before them are the same in all prompts"),
     };
     format!(
-        "{} tokens in, {} tokens out{drawn}{shared}",
-        load.input_len, load.output_len
+        "{} tokens in, {} tokens out{drawn}{shared}{}",
+        load.input_len,
+        load.output_len,
+        if load.turns > 1 {
+            "; in each turn, beside all turns before it"
+        } else {
+            ""
+        }
     )
 }

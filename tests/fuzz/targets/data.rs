@@ -42,7 +42,7 @@ pub(crate) fn check_data(bytes: &[u8]) {
 }
 
 fn check_item(bytes: &[u8], api: Api) {
-    let Ok(item) = read_item(bytes, api) else {
+    let Ok(item) = read_item(bytes, api, 3) else {
         return;
     };
     match (item.content, api) {

@@ -52,6 +52,16 @@ fn ids(from: u32, to: u32) -> &'static str {
     ids.strip_suffix(',').unwrap_or(ids)
 }
 
+/// Returns the word of a token of an answer, without its space.
+pub fn answer_words(token: u32) -> &'static str {
+    WORDS[token as usize % WORDS.len()].trim()
+}
+
+/// Returns the id of a token of an answer.
+pub fn answer_ids(token: u32) -> u64 {
+    100 + u64::from(token) % IDS.len() as u64
+}
+
 /// The reason why an answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {

@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hasher};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::radix::Prefixes;
+
 /// The API of a request for tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
@@ -40,6 +42,7 @@ pub struct Asked {
     pub prompt_tokens: u64,
     /// A hash of the prompt, to know it again.
     pub prompt: u64,
+    pub prefixes: Prefixes,
     pub tokens: Option<u32>,
     pub streams: bool,
     pub has_usage: bool,
@@ -104,6 +107,7 @@ impl Asked {
             model: body.model,
             prompt_tokens: prompt.tokens,
             prompt: prompt.hash,
+            prefixes: prompt.prefixes,
             tokens,
             streams: body.stream.unwrap_or(false),
             has_usage: options.include_usage.unwrap_or(false),
@@ -117,6 +121,7 @@ impl Asked {
 struct Counted {
     tokens: u64,
     hash: u64,
+    prefixes: Prefixes,
     is_batch: bool,
 }
 
@@ -131,6 +136,7 @@ impl<'de> Deserialize<'de> for Counted {
         Ok(Self {
             tokens: counter.tokens,
             hash: counter.hasher.finish(),
+            prefixes: counter.prefixes,
             is_batch: counter.is_batch,
         })
     }
@@ -140,6 +146,7 @@ impl<'de> Deserialize<'de> for Counted {
 struct Counter {
     tokens: u64,
     hasher: DefaultHasher,
+    prefixes: Prefixes,
     is_batch: bool,
 }
 
@@ -168,6 +175,7 @@ impl<'de> Visitor<'de> for Nested<'_> {
         self.counter.is_batch |= self.depth > 0;
         self.counter.tokens += text.split_ascii_whitespace().count() as u64;
         self.counter.hasher.write(text.as_bytes());
+        self.counter.prefixes.add_words(text);
         Ok(())
     }
 
@@ -175,6 +183,7 @@ impl<'de> Visitor<'de> for Nested<'_> {
         self.counter.is_batch |= self.depth > 1;
         self.counter.tokens += 1;
         self.counter.hasher.write_u64(id);
+        self.counter.prefixes.add_id(id);
         Ok(())
     }
 

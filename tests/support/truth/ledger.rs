@@ -9,6 +9,7 @@ use super::clock::{Clock, ms};
 use super::end::End;
 use super::histogram::{Histogram, exact};
 use super::plan::Plan;
+use super::radix::PromptEnd;
 
 /// The lateness of a server at p99 above which its own times are not known well enough: 1 ms.
 pub const KNOWN_NS: u64 = 1_000_000;
@@ -36,6 +37,8 @@ pub struct Record {
     /// The writes that the socket did not take at once, because the client did not read.
     pub blocked: u32,
     pub end: End,
+    /// The end of the prompt in the prefix cache.
+    pub prompt_end: PromptEnd,
     /// The time of the end.
     pub ended: Option<u64>,
 }

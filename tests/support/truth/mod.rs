@@ -18,6 +18,7 @@
 //! | `place` | the listening socket and the priority |
 //! | `plan` | the planned times of one request |
 //! | `program` | the server as a process of its own |
+//! | `radix` | a prefix cache of all prompts and answers |
 //! | `request` | HTTP/1.1 from bytes |
 //! | `rule` | faults as they are typed |
 //! | `run` | the numbers, the capacity and the record of a run |
@@ -55,6 +56,7 @@ mod pages;
 mod place;
 mod plan;
 pub mod program;
+mod radix;
 mod request;
 mod rule;
 mod run;

@@ -61,7 +61,7 @@ pub fn page(shape: &Shape, run: &mut Run, request: &Request, now: u64) -> Page {
         ("GET", "/server_info" | "/get_server_info") => Page::json(&json!({
             "model_path": model, "served_model_name": model, "tokenizer_path": model,
             "stream_interval": shape.interval, "max_running_requests": shape.max_running,
-            "disable_radix_cache": shape.prefix_cache.is_none(), "enable_cache_report": shape.cache_report,
+            "disable_radix_cache": shape.prefix_cache.is_none() && shape.prefill_token.is_none(), "enable_cache_report": shape.cache_report,
             "enable_metrics": true, "tp_size": 1, "dp_size": 1,
             "startup_time": {"scheduler_e2e": 0.0, "tokenizer_e2e": 0.0},
             "internal_states": [{}], "version": shape.version, "frontend": "python",

@@ -12,6 +12,7 @@ use super::end::{End, Step};
 use super::fault::Fault;
 use super::ledger::{Record, Served};
 use super::plan::{Pace, Plan};
+use super::radix::Radix;
 use super::shape::Shape;
 use super::stream::{Stream, shortened};
 
@@ -41,6 +42,7 @@ pub struct Run {
     begun: Option<u64>,
     capacity: Capacity,
     seen: HashSet<u64>,
+    radix: Radix,
 }
 
 impl Run {
@@ -53,6 +55,7 @@ impl Run {
             begun: None,
             capacity: Capacity::default(),
             seen: HashSet::new(),
+            radix: Radix::default(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Run {
     /// Forgets the prompts of the prefix cache.
     pub fn flush(&mut self) {
         self.seen.clear();
+        self.radix.flush();
     }
 
     /// Returns the time of the run, zero before its first request.
@@ -91,7 +95,11 @@ impl Run {
             _ => None,
         });
         let was_seen = !self.seen.insert(asked.prompt);
-        let cached_tokens = cached(shape, asked, was_seen, &faults);
+        let known = match shape.prefill_token {
+            Some(_) if status.is_none() => self.radix.admit(&asked.prefixes),
+            _ => 0,
+        };
+        let cached_tokens = cached(shape, asked, was_seen, &faults).max(known);
         let pace = Pace::new(ns(shape.itl), begun, &faults);
         let (tokens, ends_itself) = shape.tokens(number, asked.tokens);
         let (tokens, ends_itself) = shortened(tokens.min(MOST_TOKENS), ends_itself, &faults);
@@ -112,7 +120,9 @@ impl Run {
             let serial = ns(shape.prefill_serial);
             plan.start = self.capacity.admit(arrival, shape.max_running, serial);
             let warm = shape.prefix_cache.filter(|_| was_seen).unwrap_or(1.0);
-            let ttft = scaled(shape.ttft_ns(number), warm).max(serial);
+            let new = asked.prompt_tokens.saturating_sub(cached_tokens);
+            let prefill = shape.prefill_token.map_or(0, |time| ns(time) * new);
+            let ttft = scaled(shape.ttft_ns(number), warm).max(serial) + prefill;
             plan.first = Plan::first_token(&pace, plan.start, ttft, &faults);
             self.capacity.occupy(plan.last(), shape.max_running);
         }
@@ -134,6 +144,7 @@ impl Run {
             worst_lateness: 0,
             blocked: 0,
             end: End::Open,
+            prompt_end: asked.prefixes.end(),
             ended: None,
         });
         if let Some((code, retry_after)) = status {
@@ -218,6 +229,15 @@ impl Run {
             record.end = end;
         }
         record.ended = Some(now);
+        if end == End::Complete {
+            // The template of a chat leaves the reasoning out of later turns.
+            let from = if record.api == Api::Chat {
+                record.reasoning_tokens
+            } else {
+                0
+            };
+            self.radix.add_answer(record.prompt_end, (from, record.tokens));
+        }
         self.counters.finished(record);
         if now < record.plan.last() && !matches!(end, End::Status(_)) {
             self.capacity.release(record.plan.last());

@@ -53,6 +53,9 @@ pub struct Shape {
     pub max_running: Option<usize>,
     /// The factor of the TTFT of a prompt that was seen before, whose tokens are then cached but one.
     pub prefix_cache: Option<f64>,
+    /// The time of each prompt token that no prompt and no answer before had at its place, beside the TTFT; nothing without a cache
+    /// of all prefixes.
+    pub prefill_token: Option<Duration>,
     /// The usage has `prompt_tokens_details` (`--enable-cache-report`).
     pub cache_report: bool,
     /// The time after which an idle connection is closed; that of uvicorn under SGLang 0.5.23 is 5 s.
@@ -81,6 +84,7 @@ impl Default for Shape {
             prefill_serial: Duration::ZERO,
             max_running: None,
             prefix_cache: None,
+            prefill_token: None,
             cache_report: true,
             keep_alive: None,
             accept_gap: None,

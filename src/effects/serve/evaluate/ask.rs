@@ -16,7 +16,7 @@ use crate::evaluate::{
     write_answer,
 };
 use crate::event::StepEvents;
-use crate::measure::{Channel, Drawn, End, Extent, Load, Prompt, Record, RequestSettings, Stage};
+use crate::measure::{Channel, Drawn, End, Extent, Kept, Load, Prompt, Record, RequestSettings, Stage};
 
 /// Pauses before the further attempts to get the answers that failed.
 const PAUSES: [Duration; 3] = [
@@ -220,7 +220,7 @@ fn job_of(asking: &Asking, requests: usize) -> Job {
             temperature: asking.settings.temperature,
             top_p: Some(asking.settings.top_p),
             stop: stops_of(&asking.settings),
-            keeps_text: true,
+            keeps: Kept::Text,
         },
         stage: Stage {
             load: Load::Concurrency(asking.parallel.min(most)),
@@ -235,6 +235,7 @@ fn job_of(asking: &Asking, requests: usize) -> Job {
             },
         },
         limits: None,
+        think_time: Duration::ZERO,
         seed: 0,
     }
 }
@@ -248,6 +249,7 @@ fn requests_of(asking: &Asking, attempt: &Attempt<'_>) -> Box<dyn Iterator<Item 
         prompt_tokens: 0,
         output_tokens: settings.max_tokens,
         at: None,
+        later: None,
     }))
 }
 

@@ -97,7 +97,7 @@ impl Run {
                     let Some(ran) = ran else {
                         return Err(self.failure().await);
                     };
-                    let after = witness::look_at(http, url).await;
+                    let after = witness::look_at(http, url, &self.watch).await;
                     let before = before.unwrap_or_else(|| after.clone());
                     // A stage may have ended by itself at the same moment.
                     let early = early.filter(|_| ran.was_stopped);
@@ -106,7 +106,7 @@ impl Run {
                 _ = ticks.tick() => {
                     if self.watch.measuring_since().is_some() {
                         if before.is_none() {
-                            before = Some(witness::look_at(http, url).await);
+                            before = Some(witness::look_at(http, url, &self.watch).await);
                         }
                         in_flight.push(f64::from(self.watch.in_flight.load(Ordering::Relaxed)));
                         if early.is_none() {

@@ -17,8 +17,8 @@ use crate::event::StepEvents;
 use crate::measure::compare::deciding_arguments;
 use crate::measure::course::Limits;
 use crate::measure::{
-    Drawn, Evidence, Load, Moment, RequestSettings, RunDescription, Stage, describe_record, summarize_gpus,
-    summarize_run,
+    Drawn, Evidence, Kept, Load, Moment, PromptForm, RequestSettings, RunDescription, Stage, describe_record,
+    summarize_gpus, summarize_run,
 };
 use crate::plan::MeasureLoad;
 use crate::report::{MeasuredFile, MeasuredServer, Measurement, Verdict};
@@ -92,7 +92,7 @@ impl<'a> Sitting<'a> {
             temperature: TEMPERATURE,
             top_p: None,
             stop: Vec::new(),
-            keeps_text: false,
+            keeps: kept_of(step),
         };
         let asked = Asked {
             http,
@@ -107,6 +107,7 @@ impl<'a> Sitting<'a> {
             settings,
             stage: first,
             limits,
+            think_time: step.lengths.turns.think_time(),
             seed: step.seed.unwrap_or_else(new_seed),
         };
         // The GPUs of another host are not to be seen.
@@ -122,10 +123,15 @@ impl<'a> Sitting<'a> {
             idle_until: 0,
         };
         events.activity("find the client's own limit", None);
+        // The client is tried with requests that have nothing to do with each other: the stub has no conversations.
         let at_most = Job {
             stage: Stage {
                 load: largest,
                 ..first
+            },
+            settings: RequestSettings {
+                keeps: Kept::Nothing,
+                ..sitting.job.settings.clone()
             },
             ..sitting.job.clone()
         };
@@ -250,6 +256,16 @@ impl<'a> Sitting<'a> {
             arguments: self.told.clone(),
             host: step.host.clone(),
         }
+    }
+}
+
+/// Returns the part of the answers that the next turn of a conversation needs.
+fn kept_of(step: &MeasureLoad) -> Kept {
+    let are_ids = step.source.form == PromptForm::Ids && step.source.file.is_none();
+    match (step.lengths.turns.is_single(), are_ids) {
+        (true, _) => Kept::Nothing,
+        (false, true) => Kept::Ids,
+        (false, false) => Kept::Text,
     }
 }
 
