@@ -6,8 +6,9 @@ use clap::{ArgGroup, Args};
 
 use crate::choice::choices;
 use crate::cli::measure::{SubjectArgs, TrafficArgs};
-use crate::cli::shared::{choice, number, positive};
+use crate::cli::shared::{PortChoice, Runtime, choice, number, port, positive};
 use crate::measure::course::{Percentile, Preset};
+use crate::plan::GpuChoice;
 
 /// Examples below the help of `bench sweep`.
 pub(super) const SWEEP: &str = "\
@@ -15,6 +16,8 @@ Examples:
   dsr1 bench sweep --concurrency 1,4,16,64
   dsr1 bench sweep --concurrency 1..256 --repeats 3   doubled, each three times
   dsr1 bench sweep --rates 1,2,4 --duration 60
+  dsr1 bench sweep --profiles fp8-low-latency,fp8-high-throughput \
+    --stacks cuda12,current --concurrency 1,16,64   start, measure, stop each
   dsr1 bench sweep --preset inferencex-8k1k --html curve.html";
 
 /// Examples below the help of `bench slo`.
@@ -33,6 +36,9 @@ pub struct SweepArgs {
     /// The server.
     #[command(flatten)]
     pub subject: SubjectArgs,
+    /// Servers to start, in place of one that runs.
+    #[command(flatten)]
+    pub servers: CombinationArgs,
     /// Requests in flight: numbers with commas; A..B doubles A until B.
     #[arg(long, value_parser = counts, value_name = "N[,N...]", conflicts_with_all = ["rates", "request_rate", "max_concurrency"], help_heading = "Points")]
     pub concurrency: Option<Counts>,
@@ -63,6 +69,33 @@ pub struct SweepArgs {
     /// Print the plan and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Servers that `bench sweep` starts, measures and stops, one after the other.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Servers")]
+pub struct CombinationArgs {
+    /// Start, verify, measure and stop a server of each of these profiles, in place of a server that runs.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["server", "url", "profile_file"], value_name = "NAME[,NAME...]")]
+    pub profiles: Vec<String>,
+    /// Run each profile on each of these stacks, instead of its own.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        requires = "profiles",
+        value_name = "STACK[,STACK...]"
+    )]
+    pub stacks: Vec<String>,
+    /// Runtime of the engines; auto takes Docker if a daemon answers and has the base image or can pull it [default: auto].
+    #[arg(long, value_enum, requires = "profiles", value_name = "RUNTIME")]
+    pub runtime: Option<Runtime>,
+    /// Port of the servers on 127.0.0.1; auto takes the first free port from 30000 on [default: 30000].
+    #[arg(long, value_parser = port, requires = "profiles", value_name = "PORT|auto")]
+    pub port: Option<PortChoice>,
+    /// GPUs of the servers, as nvidia-smi counts them: 0-3, or 0,2; free takes as many unused GPUs as a profile needs
+    /// [default: the first ones].
+    #[arg(long, requires = "profiles", value_name = "LIST|free")]
+    pub gpus: Option<GpuChoice>,
 }
 
 choices! {

@@ -138,7 +138,8 @@ pub enum PortChoice {
     Auto,
 }
 
-fn port(text: &str) -> Result<PortChoice, String> {
+/// Reads a port of a server.
+pub(super) fn port(text: &str) -> Result<PortChoice, String> {
     match (text, text.parse::<u16>()) {
         ("auto", _) => Ok(PortChoice::Auto),
         (_, Ok(port)) if port >= 1024 => Ok(PortChoice::Fixed(port)),

@@ -1,7 +1,5 @@
 //! `dsr1 restart`: starts a server again with the plan that started it.
 
-use std::time::Duration;
-
 use super::context::Context;
 use super::status::probe;
 use crate::cli::RestartArgs;
@@ -11,9 +9,6 @@ use crate::event::Event;
 use crate::plan::{self, Plan, Server, Step, StopServer};
 use crate::report::{ServerState, ServerStatus};
 use crate::units::counted;
-
-/// Longest wait for what a stopped server holds: a GPU frees its memory in a few seconds.
-const RELEASE: Duration = Duration::from_mins(2);
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: RestartArgs) -> Result<()> {
@@ -53,7 +48,7 @@ pub(super) async fn stop_all(context: &Context, server: &Server, port: u16, drai
 /// # Errors
 /// [`Kind::Host`] when something is left.
 pub(super) async fn await_release(context: &Context, server: &Server, held: &Holdings) -> Result<()> {
-    let release = Box::pin(context.effects.await_release(held, RELEASE));
+    let release = Box::pin(context.effects.await_release(held));
     let removed = context.until_interrupted(release).await?;
     if removed > 0 {
         let of = counted(removed, "segment");

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::bench::{plan_bench, profile_of_server, serving_server};
-use super::context::{Ask, Context};
+use super::bench::measure_profile;
+use super::context::Context;
 use super::restart::{stop_all, tell_requests};
 use super::status::probe;
 use super::up::make_request;
@@ -11,10 +11,11 @@ use crate::cli::{PortChoice, Runtime, UpArgs, UpgradeArgs};
 use crate::effects::{Found, ServerTask};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use crate::measure::compare::{Side, Tolerances, judge_replacement};
 use crate::plan::upgrade::{Parts, leave_out_server, part, whole};
 use crate::plan::{self, GpuChoice, Plan};
 use crate::profile::Bench;
-use crate::report::{Benchmark, Outcome, ServerState, Upgraded};
+use crate::report::{FigureVerdict, GateVerdict, Gated, ServerState, Trust, Upgraded};
 use crate::{ui, units};
 
 /// Runs the command.
@@ -43,11 +44,14 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<()> {
         let plan = whole(&parts, &old.server, args.drain);
         return context.print_or_finish(&plan, true).await;
     }
+    let bench = bench.filter(|_| !args.no_bench);
+    if let Some(bench) = &bench {
+        plan::api_of(bench).map_err(|error| error.hint("--no-bench upgrades without a measurement"))?;
+    }
     let _alone = effects.lock_server(&old.status.name, ServerTask::Restart)?;
     context.carry_out(&parts.beside).await?;
-    let bench = bench.filter(|_| !args.no_bench);
     let before = match &bench {
-        Some(bench) => Some(Box::pin(measure(context, &old.status.name, bench)).await?),
+        Some(bench) => Some(Box::pin(measure(context, &old.status.name, bench, args.repeats)).await?),
         None => None,
     };
     let until_now = effects.keep_plan_before(&old.status.name)?;
@@ -56,7 +60,7 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<()> {
         old: &old,
         old_plan: &old_plan,
         args: &args,
-        bench,
+        bench: bench.zip(before),
         until_now,
     };
     let done = Upgraded {
@@ -66,8 +70,7 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<()> {
         to,
         kept: true,
         down_s: 0.0,
-        before,
-        after: None,
+        compared: None,
     };
     Box::pin(upgrade.replace(&parts.in_place, done)).await
 }
@@ -124,19 +127,18 @@ fn described_plan(plan: &Plan) -> String {
     format!("{} on {}", label(plan::LABEL_PROFILE), label(plan::LABEL_STACK))
 }
 
-/// Measures a server that runs.
-async fn measure(context: &Context, name: &str, bench: &Bench) -> Result<Benchmark> {
-    let found = serving_server(context, Some(name)).await?;
-    let (_, stack) = profile_of_server(context, &found, None)?;
-    let facts = context.gather(&stack, None, &Ask::default()).await;
-    let report = context
-        .carry_out(&plan_bench(found, stack, bench.clone(), &facts))
-        .await?;
-    let measured = report.steps.into_iter().find_map(|step| match step.outcome {
-        Outcome::Benchmarked(benchmark) => Some(*benchmark),
-        _ => None,
-    });
-    measured.ok_or_else(|| Error::new(Kind::Internal, "the benchmark has no result"))
+/// Measures a server that runs, as often as asked for. A run that must not be used ends it.
+async fn measure(context: &Context, name: &str, bench: &Bench, repeats: u32) -> Result<Side> {
+    let mut side = Side::default();
+    for _ in 0..repeats {
+        let run = Box::pin(measure_profile(context, name, bench)).await?;
+        side.files.push(run.saved_to.clone().unwrap_or_default());
+        side.runs.push(run);
+        if side.trust() == Trust::Untrusted {
+            break;
+        }
+    }
+    Ok(side)
 }
 
 /// An upgrade under way.
@@ -145,7 +147,8 @@ struct Upgrade<'a> {
     old: &'a Found,
     old_plan: &'a Plan,
     args: &'a UpgradeArgs,
-    bench: Option<Bench>,
+    /// The load by which the new server is judged, and the runs of the old one.
+    bench: Option<(Bench, Side)>,
     /// The plan to which `--back` went until now.
     until_now: Option<Vec<u8>>,
 }
@@ -153,7 +156,6 @@ struct Upgrade<'a> {
 impl Upgrade<'_> {
     /// Stops the old server and starts the new one in its place; goes back if that fails, or the new one is slower.
     async fn replace(&self, in_place: &Plan, mut done: Upgraded) -> Result<()> {
-        let name = &self.old.status.name;
         tell_requests(self.context, &self.old.status, self.args.drain);
         let down = Instant::now();
         let started = match self.stop(self.args.drain).await {
@@ -164,28 +166,70 @@ impl Upgrade<'_> {
             return self.go_back(error, done, down).await;
         }
         done.down_s = down.elapsed().as_secs_f64();
-        if let Some(bench) = &self.bench {
-            match Box::pin(measure(self.context, name, bench)).await {
-                Ok(after) => done.after = Some(after),
+        if let Some((bench, before)) = &self.bench {
+            match Box::pin(self.compare(bench, before)).await {
+                Ok(compared) => done.compared = Some(compared),
                 Err(error) => return Box::pin(self.go_back(error, done, Instant::now())).await,
             }
         }
-        if let Some(error) = self.is_slower(&done) {
+        if let Some(error) = done.compared.as_ref().and_then(|gated| self.is_slower(gated)) {
             return Box::pin(self.go_back(error, done, Instant::now())).await;
         }
         self.context.print(&done, ui::upgraded)
     }
 
-    /// Returns the error of a server that is slower than it may be.
-    fn is_slower(&self, done: &Upgraded) -> Option<Error> {
-        let least = 1.0 - f64::from(self.args.tolerance) / 100.0;
-        let speed = done.speed().filter(|speed| *speed < least)?;
-        let (before, after) = (done.before.as_ref()?, done.after.as_ref()?);
-        let text = format!("{} is slower with the new plan", done.server);
-        Some(Error::new(Kind::Gate, text).cause(format!(
-            "it generates {:.1} tokens/s, and {:.1} before: {speed:.2}x; --tolerance {} needs at least {least:.2}x",
-            after.output_throughput, before.output_throughput, self.args.tolerance
-        )))
+    /// Measures the new server, and compares it with the old one. Runs of the old one that must not be used decide nothing, whatever
+    /// the new one does.
+    async fn compare(&self, bench: &Bench, before: &Side) -> Result<Gated> {
+        let name = &self.old.status.name;
+        let after = if before.trust() == Trust::Untrusted {
+            Side::default()
+        } else {
+            measure(self.context, name, bench, self.args.repeats).await?
+        };
+        let tolerances = Tolerances {
+            percent: f64::from(self.args.tolerance),
+            ttft_percent: f64::from(self.args.ttft_tolerance),
+        };
+        let compared = judge_replacement(before, &after, tolerances);
+        if matches!(compared.verdict, GateVerdict::Untrusted | GateVerdict::Refused) {
+            self.context.display().event(&Event::Warning {
+                text: format!("the measurements do not decide whether {name} is slower: it stays"),
+                hint: "dsr1 bench measures it; dsr1 upgrade --back goes back".to_owned(),
+            });
+        }
+        Ok(compared)
+    }
+
+    /// Returns the error of a server that is slower than it may be, beyond the noise of the measurements.
+    fn is_slower(&self, compared: &Gated) -> Option<Error> {
+        if compared.verdict != GateVerdict::Regression {
+            return None;
+        }
+        let text = format!("{} is slower with the new plan", self.old.status.name);
+        let worse = compared
+            .figures
+            .iter()
+            .filter(|figure| figure.verdict == FigureVerdict::Regression);
+        let mut error = Error::new(Kind::Gate, text);
+        let mut is_any = false;
+        for figure in worse {
+            let of = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+            let ratio = &figure.ratio;
+            is_any = true;
+            error = error.cause(format!(
+                "{}: {} before, {} after; worse by more than the noise and {} %",
+                ratio.metric,
+                of(ratio.a),
+                of(ratio.b),
+                figure.tolerance_percent
+            ));
+        }
+        Some(if is_any {
+            error
+        } else {
+            error.cause("more requests failed than before")
+        })
     }
 
     /// Starts the old server again, and returns the error for which that was necessary. `down` is the time since which nobody

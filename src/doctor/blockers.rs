@@ -221,7 +221,7 @@ pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
         cause: format!("{other} is a server of dsr1 on port {}", running.port),
         hint: if running.temporary {
             format!(
-                "the dsr1 up that started {other} stops it at its end; or give this one its own --name and --port"
+                "the dsr1 command that started {other} stops it at its end, and dsr1 stop {other} does if that command was killed; a second server needs its own --port"
             )
         } else {
             format!(

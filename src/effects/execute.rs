@@ -24,8 +24,8 @@ use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
-    CheckEnvironment, CreateVenv, EvaluateModel, LABEL_STACK, MeasureCourse, MeasureLoad, Plan, PullSnapshot,
-    ServeMirror, Server, StartContainer, StartProcess, Step,
+    self, CheckEnvironment, CreateVenv, EvaluateModel, LABEL_STACK, MeasureCourse, MeasureLoad, Plan,
+    PullSnapshot, ServeMirror, Server, StartContainer, StartProcess, Step,
 };
 use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
 use crate::secret::Secret;
@@ -482,8 +482,17 @@ impl Effects {
                 Ok(Outcome::Evaluated(result?))
             }
             Step::StopServer(step) => {
+                // The next server of this host begins where the one of this plan ends.
+                let own = plan::server_of(plan).filter(|(server, _)| **server == step.server);
+                let held = match own {
+                    Some((server, port)) => Some(self.holdings(server, port).await),
+                    None => None,
+                };
                 let killed = self.stop(&step.server, step.drain_s).await?;
                 self.forget(&step.server);
+                if let Some(held) = held {
+                    self.await_release(&held).await?;
+                }
                 Ok(Outcome::Stopped {
                     name: step.server.name().to_owned(),
                     killed,

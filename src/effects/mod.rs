@@ -73,6 +73,6 @@ pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
 pub use lines::{LogEnd, LogPart, LogStream};
 pub use serve::{
-    Endpoint, Found, FoundLog, Holdings, OnPiece, Reply, ServedModel, ServerLock, ServerTask, Sought,
-    Watched, measured_starts,
+    Endpoint, Found, FoundLog, Holdings, KeptSweep, OnPiece, Reply, ServedModel, ServerLock, ServerTask,
+    Sought, Watched, kept_points, measured_starts,
 };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::measure::course::Course;
 use crate::measure::{Api, Extent, Lengths, Load, PromptForm, PromptSource, Turns};
@@ -196,20 +197,70 @@ pub(super) fn bench_step(client: BenchRequest, profile: &str, facts: &Facts) -> 
     let Some(api) = Api::of_sglang_backend(&client.bench.backend) else {
         return Step::RunBenchmark(engine_client(&client, facts));
     };
-    let source = PromptSource {
-        form: PromptForm::of(api),
-        ..PromptSource::default()
+    let server = OwnServer {
+        client,
+        profile,
+        origin: BTreeMap::new(),
     };
+    measure_step(&profile_request(server, api, LEAST_OF_CHAIN_S), facts)
+}
+
+/// A server of this host whose profile says the load.
+#[derive(Debug)]
+pub struct OwnServer<'a> {
+    /// The request of its own client, with the load.
+    pub client: BenchRequest,
+    /// Its profile.
+    pub profile: &'a str,
+    /// Facts about its start that its labels have: `image`, `base_image`, `start`.
+    pub origin: BTreeMap<String, String>,
+}
+
+/// Plans a measurement of a profile's load, for a comparison with another one.
+///
+/// # Errors
+/// [`Kind::Usage`] for a backend without an API of dsr1's client.
+pub fn measure_profile(server: OwnServer<'_>, facts: &Facts) -> Result<Plan> {
+    let api = api_of(&server.client.bench)?;
+    let request = profile_request(server, api, LEAST_S);
+    Ok(measure(&request, facts))
+}
+
+/// Returns the API of dsr1's client for the load of a profile.
+///
+/// # Errors
+/// [`Kind::Usage`] with the backend, if there is none.
+pub fn api_of(bench: &Bench) -> Result<Api> {
+    Api::of_sglang_backend(&bench.backend).ok_or_else(|| {
+        Error::new(
+            Kind::Usage,
+            format!(
+                "the profile's backend `{}` has no API of dsr1's client",
+                bench.backend
+            ),
+        )
+    })
+}
+
+fn profile_request(server: OwnServer<'_>, api: Api, least_s: u32) -> MeasureRequest {
+    let OwnServer {
+        client,
+        profile,
+        origin,
+    } = server;
     let (load, lengths) = load_of_profile(&client.bench);
-    let request = MeasureRequest {
+    MeasureRequest {
         vocabulary: None,
         api,
         load,
         lengths,
-        source,
+        source: PromptSource {
+            form: PromptForm::of(api),
+            ..PromptSource::default()
+        },
         extent: Extent {
             requests: requests_for(&load, client.bench.num_prompts.get(), 1),
-            least_s: LEAST_OF_CHAIN_S,
+            least_s,
             most_s: None,
             stall_s: STALL_S,
             warm_up: true,
@@ -222,10 +273,9 @@ pub(super) fn bench_step(client: BenchRequest, profile: &str, facts: &Facts) -> 
         endpoint: MeasuredEndpoint::Own {
             client: Box::new(client),
             profile: profile.to_owned(),
-            origin: BTreeMap::new(),
+            origin,
         },
-    };
-    measure_step(&request, facts)
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@
 //! | `folder` | weights in a folder of this host, in place of a pull |
 //! | `eval`, `evaluate` | runs of the engine's own clients; evaluations by dsr1's own client |
 //! | `measure`, `measured_host` | measurements by dsr1's own client; the facts about a host that they carry |
+//! | `combination` | a server of a sweep over servers, from its start to its end |
 //! | `gpus` | the GPUs that a user chooses for a server |
 //! | `digest` | the digest of what decides an image, a venv or a server |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
@@ -31,6 +32,7 @@
 pub mod advise;
 mod arguments;
 pub mod clean;
+mod combination;
 mod corrections;
 mod digest;
 mod dockerfile;
@@ -61,6 +63,9 @@ pub mod upgrade;
 
 pub use crate::facts::MeasuredStart;
 pub use arguments::{Argument, MODELS, arguments, parsed_words, words_for_any_model};
+pub use combination::{
+    Combination, KeptSweepFile, all_combinations, combination, kept_sweep_file, measured_endpoint,
+};
 pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use done::done;
@@ -82,8 +87,8 @@ pub use labels::{
     LABEL_STACK, LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
 };
 pub use measure::{
-    CourseRequest, FEWEST, LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, WAVES, load_of_profile,
-    measure, measure_course, requests_for,
+    CourseRequest, FEWEST, LEAST_S, MeasureRequest, MeasuredEndpoint, OwnServer, STALL_S, WAVES, api_of,
+    load_of_profile, measure, measure_course, measure_profile, requests_for,
 };
 pub use measured_host::list_gpus;
 pub use origin::{Origin, origins};

@@ -275,7 +275,12 @@ pub(super) fn add_measured(
 }
 
 /// Returns the digest of the inputs of a server, without the path of the model: it is another one before the first pull.
-fn inputs(request: &ServeRequest, launch: &Launch, installation: &Installation, facts: &Facts) -> String {
+pub(super) fn inputs(
+    request: &ServeRequest,
+    launch: &Launch,
+    installation: &Installation,
+    facts: &Facts,
+) -> String {
     let program = match installation {
         Installation::Image(image) => &image.tag,
         Installation::Venv(venv) => &venv.dir,

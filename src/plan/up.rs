@@ -139,7 +139,8 @@ fn install_note(stack: &Stack) -> String {
     }
 }
 
-fn bench_request(
+/// Returns the request of the engine's own client beside a server that is planned.
+pub(super) fn bench_request(
     request: &ServeRequest,
     launch: &Launch,
     installation: &Installation,

@@ -41,7 +41,9 @@ pub use server::{
     Answer, AnswerCheck, AnswerPiece, Happening, Load, ServerEvent, ServerState, ServerStatus, StageTime,
     StreamedAnswer, TokenUsage, Verification,
 };
-pub use sweep::{FoundLoad, Mean, Sweep, SweptFigures, SweptLimits, SweptLoad, SweptPoint};
+pub use sweep::{
+    FoundLoad, Mean, Sweep, SweptCombination, SweptFailure, SweptFigures, SweptLimits, SweptLoad, SweptPoint,
+};
 pub use upgrade::Upgraded;
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,

@@ -17,6 +17,9 @@ pub struct Sweep {
     pub key: String,
     /// True if all points were measured, or the search has ended.
     pub complete: bool,
+    /// The servers that the sweep started one after the other; empty for a sweep of a server that ran already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub combinations: Vec<SweptCombination>,
     /// The measurements, in their order.
     pub points: Vec<SweptPoint>,
     /// Each load once, with the mean of its repeats.
@@ -34,9 +37,43 @@ impl Sweep {
     pub const SCHEMA: &str = "dsr1.sweep/1";
 }
 
+/// A profile on a stack, whose server a sweep started, measured and stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SweptCombination {
+    /// Its name, as in `fp8-low-latency on current`.
+    pub name: String,
+    /// The profile.
+    pub profile: String,
+    /// The stack.
+    pub stack: String,
+    /// Name of the server.
+    pub server: String,
+    /// The reason why its points are not all there; `None` if they are.
+    pub failure: Option<SweptFailure>,
+    /// The file of its own sweep; `None` of one that failed.
+    pub file: Option<String>,
+}
+
+/// The reason why a combination was not measured, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SweptFailure {
+    /// The failure.
+    pub message: String,
+    /// Its causes, the outermost first; of a server that ended, those that its log shows.
+    pub causes: Vec<String>,
+    /// Commands to type.
+    pub hints: Vec<String>,
+}
+
 /// A load of a sweep.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SweptPoint {
+    /// The combination; `None` in a sweep of one server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combination: Option<String>,
+    /// True if no other point of the sweep has both more throughput and more speed; false in a sweep of one server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_on_front: bool,
     /// `concurrency`, `constant` or `poisson`.
     pub kind: String,
     /// Requests in flight; `None` without a limit.
@@ -84,6 +121,9 @@ pub struct SweptFigures {
 /// A load with the mean of its repeats.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SweptLoad {
+    /// The combination; `None` in a sweep of one server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combination: Option<String>,
     /// `concurrency`, `constant` or `poisson`.
     pub kind: String,
     /// Requests in flight; `None` without a limit.

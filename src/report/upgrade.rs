@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Benchmark;
+use crate::report::Gated;
 
 /// A server that was replaced, or that runs from its old plan again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,20 +19,12 @@ pub struct Upgraded {
     pub kept: bool,
     /// Seconds for which nobody answered.
     pub down_s: f64,
-    /// Measurement before; `None` without one.
-    pub before: Option<Benchmark>,
-    /// Measurement after; `None` without one.
-    pub after: Option<Benchmark>,
+    /// The measurements before and after beside each other; `None` without both. If those before must not be used, there is none
+    /// after.
+    pub compared: Option<Gated>,
 }
 
 impl Upgraded {
     /// Version of the JSON form.
     pub const SCHEMA: &str = "dsr1.upgrade/1";
-
-    /// Returns the change of generated tokens per second as a factor; `None` without both measurements.
-    #[must_use]
-    pub fn speed(&self) -> Option<f64> {
-        let (before, after) = (self.before.as_ref()?, self.after.as_ref()?);
-        (before.output_throughput > 0.0).then(|| after.output_throughput / before.output_throughput)
-    }
 }

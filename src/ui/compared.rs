@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::safe;
 use super::table::{aligned, row};
 use crate::report::{
-    ComparedSide, Comparison, GateVerdict, Gated, MissingFact, NoiseSource, Ratio, Reproduction,
+    ComparedSide, Comparison, GateVerdict, Gated, GatedFigure, MissingFact, NoiseSource, Ratio, Reproduction,
     SideDifference, Trust,
 };
 
@@ -63,32 +63,8 @@ pub fn gated(gated: &Gated, anyway: bool) -> String {
         }
     }
     if !gated.figures.is_empty() {
-        let mut rows = vec![row([
-            "",
-            "FIGURE",
-            "BASELINE",
-            "RESULT",
-            "RATIO",
-            "95 % INTERVAL",
-            "ALLOWED",
-        ])];
-        for figure in &gated.figures {
-            let ratio = &figure.ratio;
-            let sign = if ratio.more_is_better { '-' } else { '+' };
-            rows.push(vec![
-                figure.verdict.word().to_owned(),
-                label(&ratio.metric),
-                number(ratio.a),
-                number(ratio.b),
-                share(ratio.ratio),
-                interval(ratio),
-                format!("{sign}{} %", figure.tolerance_percent),
-            ]);
-        }
         out.push('\n');
-        out.push_str(&aligned(&rows));
-        let ratios: Vec<Ratio> = gated.figures.iter().map(|figure| figure.ratio.clone()).collect();
-        out.push_str(noise_note(&ratios));
+        out.push_str(&gated_figures(&gated.figures, ("BASELINE", "RESULT")));
     }
     out.push_str(match gated.verdict {
         GateVerdict::Passed => "PASSED: nothing is worse by more than noise and tolerance\n",
@@ -97,6 +73,26 @@ pub fn gated(gated: &Gated, anyway: bool) -> String {
         GateVerdict::Refused => "NOT COMPARED: the baseline is of another load, server or host\n",
     });
     out
+}
+
+/// Returns the figures of two sides with their verdicts, one on each line, and the source of the intervals.
+pub(super) fn gated_figures(figures: &[GatedFigure], (a, b): (&str, &str)) -> String {
+    let mut rows = vec![row(["", "FIGURE", a, b, "RATIO", "95 % INTERVAL", "ALLOWED"])];
+    for figure in figures {
+        let ratio = &figure.ratio;
+        let sign = if ratio.more_is_better { '-' } else { '+' };
+        rows.push(vec![
+            figure.verdict.word().to_owned(),
+            label(&ratio.metric),
+            number(ratio.a),
+            number(ratio.b),
+            share(ratio.ratio),
+            interval(ratio),
+            format!("{sign}{} %", figure.tolerance_percent),
+        ]);
+    }
+    let ratios: Vec<Ratio> = figures.iter().map(|figure| figure.ratio.clone()).collect();
+    aligned(&rows) + noise_note(&ratios)
 }
 
 /// Returns the commands that get a result again, and what is missing here.

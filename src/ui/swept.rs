@@ -99,7 +99,8 @@ fn row_of(point: &SweptPoint, has_gpus: bool, has_high: bool) -> Vec<String> {
     row(cells.iter().map(String::as_str))
 }
 
-fn load_of(kind: &str, slots: Option<u32>, rate: Option<f64>) -> String {
+/// Returns a load in words.
+pub(super) fn load_of(kind: &str, slots: Option<u32>, rate: Option<f64>) -> String {
     match (slots, rate) {
         (_, Some(rate)) => format!("{rate}/s {kind}"),
         (Some(slots), None) => format!("{slots} in flight"),

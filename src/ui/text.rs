@@ -224,7 +224,8 @@ pub fn outcome(outcome: &Outcome) -> String {
         }
         Outcome::Verified(verification) => self::verification(verification),
         Outcome::Measured(measurement) => super::measurement(measurement),
-        Outcome::Swept(sweep) => super::sweep(sweep),
+        Outcome::Swept(sweep) if sweep.combinations.is_empty() => super::sweep(sweep),
+        Outcome::Swept(sweep) => super::combinations(sweep),
         Outcome::Benchmarked(benchmark) => self::benchmark(benchmark),
         Outcome::AccuracyMeasured(result) => super::evaluation(result),
         Outcome::Evaluated(result) => gsm8k(result),

@@ -1,9 +1,12 @@
 //! The replacement of a server by another plan.
 
+use std::fmt::Write;
 use std::time::Duration;
 
+use super::compared::gated_figures;
+use super::safe;
 use super::table::{aligned, row};
-use crate::report::{Benchmark, Upgraded};
+use crate::report::{GateVerdict, Gated, Upgraded};
 use crate::units;
 
 /// Returns what was replaced, for how long nobody answered, and both measurements.
@@ -15,27 +18,31 @@ pub fn upgraded(upgraded: &Upgraded) -> String {
     } else {
         &upgraded.from
     };
-    let mut rows = vec![
+    let rows = [
         row([upgraded.server.as_str(), &format!("runs {runs}")]),
         row(["before", &upgraded.from]),
         row(["down for", &down]),
     ];
-    if let (Some(before), Some(after), Some(speed)) = (&upgraded.before, &upgraded.after, upgraded.speed()) {
-        rows.push(row([
-            "tokens/s",
-            &format!(
-                "{:.1} before, {:.1} after: {speed:.2}x",
-                before.output_throughput, after.output_throughput
-            ),
-        ]));
-        rows.push(row(["TTFT", &medians(before, after, |one| one.ttft.median_ms)]));
-        rows.push(row(["TPOT", &medians(before, after, |one| one.tpot.median_ms)]));
-    }
-    aligned(&rows)
+    aligned(&rows) + &upgraded.compared.as_ref().map_or_else(String::new, compared)
 }
 
-/// Returns the medians of both measurements.
-fn medians(before: &Benchmark, after: &Benchmark, of: impl Fn(&Benchmark) -> Option<f64>) -> String {
-    let text = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-    format!("{} before, {} after (median)", text(of(before)), text(of(after)))
+/// Returns both measurements beside each other, and what they decide.
+fn compared(gated: &Gated) -> String {
+    let mut out = String::new();
+    if !gated.figures.is_empty() && !gated.result.files.is_empty() {
+        out.push('\n');
+        out.push_str(&gated_figures(&gated.figures, ("BEFORE", "AFTER")));
+    }
+    let reasons = gated.untrusted.iter().chain(&gated.refusals);
+    for reason in reasons {
+        let _ = writeln!(out, "{}", safe(reason));
+    }
+    out.push_str(match gated.verdict {
+        GateVerdict::Passed => "not slower: nothing is worse by more than noise and tolerance\n",
+        GateVerdict::Regression => "slower, by more than noise and tolerance\n",
+        GateVerdict::Untrusted | GateVerdict::Refused => {
+            "not decided: these measurements do not say whether it is slower\n"
+        }
+    });
+    out
 }

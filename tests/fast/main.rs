@@ -14,6 +14,7 @@ mod architecture;
 mod canary;
 mod chat;
 mod cli;
+mod combined;
 mod diagnosis;
 mod environment;
 mod evaluate;

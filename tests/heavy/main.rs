@@ -27,5 +27,6 @@ mod servers;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweep;
 mod upgrade;
 mod xet;

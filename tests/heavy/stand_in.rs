@@ -9,13 +9,13 @@ use super::builders::image_by_both_builders;
 use super::servers::{self, Site};
 use crate::support::{Home, base_image, lock, must_run};
 
+/// The program that stands in for the engine.
+pub(crate) const LAUNCH_SERVER: &str = include_str!("stand_in/launch_server.py");
+
 /// The installed files, below `site-packages`.
 const FILES: [(&str, &str); 4] = [
     ("sglang/__init__.py", "__version__ = \"0.5.23\"\n"),
-    (
-        "sglang/launch_server.py",
-        include_str!("stand_in/launch_server.py"),
-    ),
+    ("sglang/launch_server.py", LAUNCH_SERVER),
     ("sglang/benchmark/serving.py", include_str!("stand_in/serving.py")),
     (
         "sglang/test/few_shot_gsm8k.py",

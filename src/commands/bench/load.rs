@@ -12,7 +12,9 @@ use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::measure::{Api, Extent, Lengths, Load, PromptFile, PromptForm, PromptSource, Turns};
-use crate::plan::{self, BenchRequest, MeasureRequest, MeasuredEndpoint, Plan, Strictness};
+use crate::plan::{
+    self, BenchRequest, MeasureRequest, MeasuredEndpoint, OwnServer, Plan, ServeRequest, Strictness,
+};
 use crate::profile::{Bench, Count, Profile, Stack};
 use crate::report::{Measurement, Outcome, Report, ServerState, Trust};
 use crate::ui;
@@ -53,6 +55,26 @@ pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
 pub(super) async fn measure_once(context: &Context, args: &BenchArgs) -> Result<Measurement> {
     let (request, facts) = Box::pin(prepare_load(context, &args.subject, &args.load)).await?;
     let plan = plan::measure(&request, &facts);
+    let report = Box::pin(context.carry_out(&plan)).await?;
+    measured(&report).cloned().ok_or_else(no_result)
+}
+
+/// Measures a server with the load of a profile once, and prints nothing: another command judges the result.
+pub(in crate::commands) async fn measure_profile(
+    context: &Context,
+    name: &str,
+    bench: &Bench,
+) -> Result<Measurement> {
+    let found = serving_server(context, Some(name)).await?;
+    let stack = context.catalog(None)?.stack(&found.status.stack)?.clone();
+    let facts = facts_about(context, &found, &stack).await;
+    let (profile, origin) = (found.status.profile.clone(), found.origin());
+    let server = OwnServer {
+        client: client_request(found, stack, bench.clone(), &facts),
+        profile: &profile,
+        origin,
+    };
+    let plan = plan::measure_profile(server, &facts)?;
     let report = Box::pin(context.carry_out(&plan)).await?;
     measured(&report).cloned().ok_or_else(no_result)
 }
@@ -105,20 +127,11 @@ async fn prepare_own(
         check_lengths(&lengths_of(&bench, load), most, &found.status.name)?;
     }
     if by_engine {
-        return Ok(Prepared::Engine(Box::new(plan_bench(
-            found, stack, bench, &facts,
-        ))));
+        let request = client_request(found, stack, bench, &facts);
+        return Ok(Prepared::Engine(Box::new(plan::bench(&request, &facts))));
     }
-    let api = api_of(load, Api::of_sglang_backend(&bench.backend)).ok_or_else(|| {
-        Error::new(
-            Kind::Usage,
-            format!(
-                "the profile's backend `{}` has no API of dsr1's client",
-                bench.backend
-            ),
-        )
-        .hint("name one with --api, or use --engine-client")
-    })?;
+    let api =
+        api_of(&bench, load).map_err(|error| error.hint("name one with --api, or use --engine-client"))?;
     let name = found.status.profile.clone();
     let origin = found.origin();
     let endpoint = MeasuredEndpoint::Own {
@@ -129,6 +142,31 @@ async fn prepare_own(
     own((subject, load), endpoint, api, &bench, facts)
 }
 
+/// Returns the request for a server that is planned, with the load of its profile and the user's changes.
+pub(super) fn planned_request(
+    args: (&SubjectArgs, &TrafficArgs),
+    server: &ServeRequest,
+    facts: &Facts,
+) -> Result<MeasureRequest> {
+    let bench = with_arguments(&server.profile.bench, args.1);
+    let api = api_of(&bench, args.1).map_err(|error| error.hint("name one with --api"))?;
+    if has_own_lengths(args.1)
+        && let Some(most) = server.launch().settings.context_length
+    {
+        check_lengths(&lengths_of(&bench, args.1), most, &server.profile.name)?;
+    }
+    let endpoint = plan::measured_endpoint(server, facts)?;
+    own_request(args, endpoint, api, &bench)
+}
+
+/// Returns the API that the user names, or that of the profile.
+fn api_of(bench: &Bench, load: &TrafficArgs) -> Result<Api> {
+    match load.api {
+        Some(api) => Ok(api),
+        None => Ok(api_for(load, plan::api_of(bench)?)),
+    }
+}
+
 fn own(
     args: (&SubjectArgs, &TrafficArgs),
     endpoint: MeasuredEndpoint,
@@ -136,6 +174,16 @@ fn own(
     bench: &Bench,
     facts: Facts,
 ) -> Result<Prepared> {
+    let request = own_request(args, endpoint, api, bench)?;
+    Ok(Prepared::Own(Box::new(request), Box::new(facts)))
+}
+
+fn own_request(
+    args: (&SubjectArgs, &TrafficArgs),
+    endpoint: MeasuredEndpoint,
+    api: Api,
+    bench: &Bench,
+) -> Result<MeasureRequest> {
     if api == Api::Chat && args.1.prompts == Some(PromptForm::Ids) {
         return Err(
             Error::new(Kind::Usage, "cannot send --prompts ids with --api chat")
@@ -144,22 +192,23 @@ fn own(
         );
     }
     check_turns(args.1, api)?;
-    let request = request_of(args, endpoint, api, bench);
-    Ok(Prepared::Own(Box::new(request), Box::new(facts)))
+    Ok(request_of(args, endpoint, api, bench))
 }
 
-/// Returns the API that the user names, or that of the server. A conversation needs more of an answer than text completions of ids
-/// tell: one of ids is held over `/generate`, and one of a data file as a chat.
-fn api_of(load: &TrafficArgs, own: Option<Api>) -> Option<Api> {
-    let api = load.api.or(own)?;
-    if load.api.is_some() || load.turns <= 1 || api != Api::Completions {
-        return Some(api);
+/// Returns the API that the user names, or one for a server whose own is `own`. A conversation needs more of an answer than text
+/// completions of ids tell: one of ids is held over `/generate`, and one of a data file as a chat.
+fn api_for(load: &TrafficArgs, own: Api) -> Api {
+    if let Some(api) = load.api {
+        return api;
     }
-    Some(match (&load.data, load.prompts) {
+    if load.turns <= 1 || own != Api::Completions {
+        return own;
+    }
+    match (&load.data, load.prompts) {
         (Some(_), _) => Api::Chat,
         (None, Some(PromptForm::Text)) => Api::Completions,
         (None, _) => Api::Generate,
-    })
+    }
 }
 
 /// Refuses conversations that cannot go on, because the answers of the API do not have what the next turn needs.
@@ -219,7 +268,7 @@ async fn prepare_url(
         base_url: base_of(url).to_owned(),
         model: subject.model.clone(),
     };
-    let api = api_of(load, Some(Api::Completions)).unwrap_or(Api::Completions);
+    let api = api_for(load, Api::Completions);
     own((subject, load), endpoint, api, &bench, facts)
 }
 
@@ -387,11 +436,6 @@ fn with_arguments(bench: &Bench, args: &TrafficArgs) -> Bench {
     }
 }
 
-/// Returns the plan of a benchmark of a server of this stack by the engine's own client.
-pub(in crate::commands) fn plan_bench(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Plan {
-    plan::bench(&client_request(found, stack, bench, facts), facts)
-}
-
 fn client_request(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> BenchRequest {
     BenchRequest {
         env: client_env(&found, &facts.paths.hub_cache),
@@ -448,7 +492,7 @@ pub(in crate::commands) async fn serving_server(context: &Context, name: Option<
 }
 
 /// Returns the profile and stack that a server was started from.
-pub(in crate::commands) fn profile_of_server(
+fn profile_of_server(
     context: &Context,
     found: &Found,
     file: Option<&std::path::Path>,

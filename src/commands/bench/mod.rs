@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `load` | a measurement |
 //! | `sweep` | several loads, one after the other |
+//! | `combined` | several loads on several servers, which it starts and stops |
 //! | `slo` | the largest load that keeps limits |
 //! | `course` | the common part of both |
 //! | `arguments` | the arguments of a measured server beside those of a plan |
@@ -15,6 +16,7 @@
 //! Not in this module tree: the meaning of the figures (`measure`), how they look (`ui`).
 
 mod arguments;
+mod combined;
 mod compare;
 mod course;
 mod gate;
@@ -28,12 +30,15 @@ use super::context::Context;
 use crate::cli::{BenchArgs, BenchPart};
 use crate::error::Result;
 
-pub(super) use load::{client_env, facts_about, plan_bench, profile_of_server, serving_server};
+pub(super) use load::{client_env, facts_about, measure_profile, serving_server};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
     match &args.what {
         None => load::run(context, args).await,
+        Some(BenchPart::Sweep(args)) if !args.servers.profiles.is_empty() => {
+            Box::pin(combined::run(context, args)).await
+        }
         Some(BenchPart::Sweep(args)) => Box::pin(sweep::run(context, args)).await,
         Some(BenchPart::Slo(args)) => Box::pin(slo::run(context, args)).await,
         Some(BenchPart::Compare(args)) => compare::run(context, args),

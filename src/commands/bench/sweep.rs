@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &SweepArgs) -> Result<()> {
 }
 
 /// Returns the load with the lengths of the preset where the user has none.
-fn with_preset(load: &TrafficArgs, preset: Option<&PresetPoints>) -> TrafficArgs {
+pub(super) fn with_preset(load: &TrafficArgs, preset: Option<&PresetPoints>) -> TrafficArgs {
     let mut load = load.clone();
     if let Some((input, output, ratio)) = preset.and_then(|preset| preset.lengths) {
         load.input_len.get_or_insert(input);
@@ -61,7 +61,7 @@ fn with_preset(load: &TrafficArgs, preset: Option<&PresetPoints>) -> TrafficArgs
 }
 
 /// Returns the points in their order.
-fn stages_of(args: &SweepArgs, preset: Option<&PresetPoints>) -> Vec<Stage> {
+pub(super) fn stages_of(args: &SweepArgs, preset: Option<&PresetPoints>) -> Vec<Stage> {
     let shape = shape_of(&args.load, preset.and_then(|preset| preset.waves));
     if let Some(rates) = &args.rates {
         let load = |per_second: &f64| Load::Rate {
@@ -93,7 +93,7 @@ fn stages_of(args: &SweepArgs, preset: Option<&PresetPoints>) -> Vec<Stage> {
 }
 
 /// Returns the error for points that must not be used.
-fn check_trust(sweep: &Sweep) -> Result<()> {
+pub(super) fn check_trust(sweep: &Sweep) -> Result<()> {
     let bad = sweep
         .points
         .iter()

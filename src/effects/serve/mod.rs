@@ -32,6 +32,7 @@ mod witness;
 pub use chat::{Endpoint, OnPiece, Reply, ServedModel};
 pub use ended::FoundLog;
 pub use guard::{ServerLock, ServerTask};
+pub use measure::{KeptSweep, kept_points};
 pub use record::measured_starts;
 pub use release::Holdings;
 pub use servers::{Found, Sought};

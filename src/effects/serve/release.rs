@@ -13,6 +13,8 @@ use crate::effects::{host, shared_memory};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Server;
 
+/// Longest wait for what a stopped server holds: a GPU frees its memory in a few seconds.
+const RELEASE: Duration = Duration::from_mins(2);
 /// Time between two looks at the rest.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -63,15 +65,15 @@ impl Effects {
     /// nobody uses any more are removed; returns their number.
     ///
     /// # Errors
-    /// [`Kind::Host`] with what is left after `limit`.
-    pub async fn await_release(&self, held: &Holdings, limit: Duration) -> Result<usize> {
+    /// [`Kind::Host`] with what is left after two minutes.
+    pub async fn await_release(&self, held: &Holdings) -> Result<usize> {
         let begun = Instant::now();
         loop {
             let left = self.left_of(held).await;
             let Some(left) = left else { break };
-            if begun.elapsed() >= limit {
+            if begun.elapsed() >= RELEASE {
                 return Err(Error::new(Kind::Host, "the stopped server is not gone")
-                    .cause(format!("after {} s, {left}", limit.as_secs()))
+                    .cause(format!("after {} s, {left}", RELEASE.as_secs()))
                     .hint("dsr1 doctor names who holds a port or the memory of a GPU"));
             }
             tokio::time::sleep(LOOK).await;

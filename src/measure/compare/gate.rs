@@ -43,16 +43,54 @@ const IDENTITY: [&str; 9] = [
 /// Growth of the share of failed requests that is a regression by itself.
 const MORE_FAILURES: f64 = 0.01;
 
+/// The rules of a judgement.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    tolerances: Tolerances,
+    /// True if the sides may be of two servers, which are compared with each other.
+    takes_other_server: bool,
+    /// True if reasons against the comparison are ignored.
+    anyway: bool,
+    /// True if a figure without an interval is judged by its tolerance alone.
+    judges_without_noise: bool,
+}
+
 /// Returns the verdict on a result beside its baseline. Differences of load, server and host refuse it, unless `anyway` is set;
-/// nothing makes results pass that must not be used.
+/// nothing makes results pass that must not be used. A figure without an interval is judged by its tolerance alone: a gate errs
+/// towards a stop.
 #[must_use]
 pub fn judge_change(baseline: &Side, result: &Side, tolerances: Tolerances, anyway: bool) -> Gated {
+    let rules = Rules {
+        tolerances,
+        takes_other_server: false,
+        anyway,
+        judges_without_noise: true,
+    };
+    judge(baseline, result, rules)
+}
+
+/// Returns the verdict on a server beside the one that it replaces. Its model, profile and GPUs may be others; a difference of the
+/// load or of the meaning of the figures refuses it. Nothing is worse of which the noise is not known.
+#[must_use]
+pub fn judge_replacement(before: &Side, after: &Side, tolerances: Tolerances) -> Gated {
+    let rules = Rules {
+        tolerances,
+        takes_other_server: true,
+        anyway: false,
+        judges_without_noise: false,
+    };
+    judge(before, after, rules)
+}
+
+fn judge(baseline: &Side, result: &Side, rules: Rules) -> Gated {
     let differences = list_differences(baseline, result);
     let mut refusals = refuse_differences(&differences);
-    refusals.extend(refuse_others(&differences));
+    if !rules.takes_other_server {
+        refusals.extend(refuse_others(&differences));
+    }
     let mut untrusted = baseline.reasons_for_distrust();
     untrusted.extend(result.reasons_for_distrust());
-    let is_refused = !refusals.is_empty() && !anyway;
+    let is_refused = !refusals.is_empty() && !rules.anyway;
     let figures: Vec<GatedFigure> = if is_refused {
         Vec::new()
     } else {
@@ -62,7 +100,7 @@ pub fn judge_change(baseline: &Side, result: &Side, tolerances: Tolerances, anyw
             .map(|metric| compare_figure(metric, baseline, result))
             // A figure that neither side has does not arise: answers of one token have no TPOT.
             .filter(|ratio| ratio.a.is_some() || ratio.b.is_some())
-            .map(|ratio| judge_figure(ratio, tolerances))
+            .map(|ratio| judge_figure(ratio, rules))
             .collect()
     };
     let is_any = |verdict| figures.iter().any(|figure| figure.verdict == verdict);
@@ -122,12 +160,12 @@ fn refuse_others(differences: &[SideDifference]) -> Vec<String> {
         .collect()
 }
 
-/// Judges one figure. A ratio without an interval is judged by the tolerance alone: a gate errs towards a stop.
-fn judge_figure(ratio: Ratio, tolerances: Tolerances) -> GatedFigure {
+/// Judges one figure.
+fn judge_figure(ratio: Ratio, rules: Rules) -> GatedFigure {
     let tolerance_percent = if ratio.metric.starts_with("ttft") {
-        tolerances.ttft_percent
+        rules.tolerances.ttft_percent
     } else {
-        tolerances.percent
+        rules.tolerances.percent
     };
     let tolerance = tolerance_percent / 100.0;
     let verdict = match ratio.ratio {
@@ -141,7 +179,7 @@ fn judge_figure(ratio: Ratio, tolerances: Tolerances) -> GatedFigure {
             };
             let is_beyond_noise = match (ratio.low, ratio.high) {
                 (Some(low), Some(high)) => !(low..=high).contains(&1.0),
-                _ => true,
+                _ => rules.judges_without_noise,
             };
             if worse > tolerance && is_beyond_noise {
                 FigureVerdict::Regression

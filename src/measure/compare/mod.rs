@@ -26,5 +26,5 @@ pub use comparison::compare_sides;
 pub use difference::list_missing;
 pub use fact::{NOT_ARGUMENTS, commit_of_path, deciding_arguments};
 pub use flags::flags_of_load;
-pub use gate::{Tolerances, judge_change};
+pub use gate::{Tolerances, judge_change, judge_replacement};
 pub use side::{Side, refuse_same_run};

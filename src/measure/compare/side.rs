@@ -5,7 +5,7 @@ use crate::measure::figures::to_float;
 use crate::report::{ComparedSide, Figures, Measurement, Trust};
 
 /// A result, or several runs of one load.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Side {
     /// The file of each run.
     pub files: Vec<String>,

@@ -2,6 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | `combine` | sweeps of several servers as one, and the points that no other one beats |
 //! | `early` | the end of a point before its extent, when its outcome is certain |
 //! | `fixture` | a measurement for tests |
 //! | `limits` | limits of times, and the outcome of a point beside them |
@@ -16,6 +17,7 @@
 //!
 //! Not in this module tree: the measurement of a point (`effects::serve::measure`), and how a course looks (`ui`).
 
+mod combine;
 mod early;
 #[cfg(test)]
 mod fixture;
@@ -29,6 +31,7 @@ mod visit;
 
 use serde::{Deserialize, Serialize};
 
+pub use combine::{combine, speed_of, throughput_of};
 pub use early::{Early, is_piling_up};
 pub use limits::{Attained, Limits, Percentile, judge_point};
 pub use next::{Found, Next};

@@ -23,6 +23,8 @@ pub fn describe_point(
         PointOutcome::Undecided(reason) => ("undecided", Some(reason)),
     };
     SweptPoint {
+        combination: None,
+        is_on_front: false,
         kind: load.kind().to_owned(),
         max_concurrency: load.most_in_flight(),
         request_rate: load.per_second(),
@@ -79,7 +81,8 @@ pub fn visit_of(point: &SweptPoint) -> Option<Visit> {
 #[must_use]
 pub fn sum_up(points: &[SweptPoint]) -> Vec<SweptLoad> {
     let same = |one: &SweptPoint, other: &SweptPoint| {
-        one.kind == other.kind
+        one.combination == other.combination
+            && one.kind == other.kind
             && one.max_concurrency == other.max_concurrency
             && one.request_rate == other.request_rate
     };
@@ -101,6 +104,7 @@ pub fn sum_up(points: &[SweptPoint]) -> Vec<SweptLoad> {
                 }
             };
             SweptLoad {
+                combination: first.combination.clone(),
                 kind: first.kind.clone(),
                 max_concurrency: first.max_concurrency,
                 request_rate: first.request_rate,

@@ -10,6 +10,8 @@ import argparse, errno, http.server, json, os, signal, socketserver, subprocess,
 # Imports, which take most of the time until the first weight.
 START_S = 2
 LOAD_S = 3
+# Seconds before each token of a stream; with 0 it is sent at once.
+PACE_S = 0
 # Pages that are written are memory.
 TAKE = "taken = []\nwhile True: taken.append(b'x' * (8 << 20))"
 WORDS = " one two three four five six seven eight nine ten eleven twelve".split(" ")[1:]
@@ -69,7 +71,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if asked.get("stream_options", {}).get("include_usage"):
             chunks.append({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": len(words)}})
         events = [json.dumps(chunk) for chunk in chunks] + ["[DONE]"]
-        self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
+        if not PACE_S:
+            return self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        # By the clock, so that a busy machine does not add up its delays.
+        begun = time.monotonic()
+        for number, event in enumerate(events):
+            time.sleep(max(0, begun + PACE_S * (number + 1) - time.monotonic()))
+            self.wfile.write(f"data: {event}\n\n".encode())
+            self.wfile.flush()
 
     def steer(self, asked):
         for line in filter(None, [asked.get("say")]):

@@ -10,6 +10,7 @@ use crate::effects::load::{InFlight, NextStage};
 use crate::effects::results::{read_measurement, read_partial_sweep};
 use crate::effects::serve::results;
 use crate::error::{At, Error, Kind, Result};
+use crate::event::StepEvents;
 use crate::measure::course::{
     Attained, Axis, Course, Next, PointOutcome, Search, Visit, describe_limits, describe_point, judge_point,
     sum_up, visit_of,
@@ -29,7 +30,7 @@ pub(in crate::effects) async fn measure_course(
     key: Option<Secret>,
 ) -> Result<Sweep> {
     let lock_path = format!("{}.lock", step.partial);
-    let _lock = lock(Path::new(&lock_path), place)?;
+    let _lock = lock(Path::new(&lock_path), place.events)?;
     let (mut sweep, mut visits) = begin(step, place)?;
     let kept = visits.len();
     let mut sitting: Option<Sitting<'_>> = None;
@@ -90,11 +91,11 @@ pub(in crate::effects) async fn measure_course(
 }
 
 /// Takes the lock of a course: two processes would measure each other, and write one file.
-fn lock(path: &Path, place: Place<'_>) -> Result<files::Lock> {
+pub(super) fn lock(path: &Path, events: &StepEvents<'_>) -> Result<files::Lock> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).at(Kind::Host, || format!("cannot make `{}`", dir.display()))?;
     }
-    match files::try_lock(path, place.events)? {
+    match files::try_lock(path, events)? {
         files::Attempt::Taken(lock) => Ok(lock),
         files::Attempt::Busy(who) => Err(Error::new(
             Kind::Usage,

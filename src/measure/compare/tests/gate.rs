@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use super::{Change, changed, side};
-use crate::measure::compare::{Side, Tolerances, judge_change};
+use crate::measure::compare::{Side, Tolerances, judge_change, judge_replacement};
 use crate::report::{FigureVerdict, GateVerdict, Gated, Trust};
 
 const TOLERANCES: Tolerances = Tolerances {
@@ -51,6 +51,45 @@ fn a_figure_without_an_interval_is_judged_by_the_tolerance() {
     let without = |side: Side| changed(side, |run| run.figures.as_mut().unwrap().noise = None);
     let found = gate(&without(side("a", &[1.0])), &without(side("b", &[1.1])));
     assert_eq!(found.verdict, GateVerdict::Regression);
+}
+
+#[test]
+fn a_replacement_is_slower_only_beyond_noise_and_may_be_another_server() {
+    let other = |side: Side| {
+        changed(side, |run| {
+            run.server.model = "another".to_owned();
+            run.server.profile = Some("another".to_owned());
+        })
+    };
+    let judge = |after: Side| judge_replacement(&side("a", &[1.0, 1.01, 0.99]), &other(after), TOLERANCES);
+    assert_eq!(judge(side("b", &[1.0, 1.01, 1.02])).verdict, GateVerdict::Passed);
+    let slower = judge(side("b", &[1.3, 1.29, 1.31]));
+    assert_eq!(
+        (slower.verdict, slower.refusals.as_slice()),
+        (GateVerdict::Regression, &[][..])
+    );
+    assert_eq!(judge(side("b", &[0.9, 1.2, 1.6])).verdict, GateVerdict::Passed);
+    // One run of each side, whose noise is not known.
+    let without = |side: Side| changed(side, |run| run.figures.as_mut().unwrap().noise = None);
+    let unknown = judge_replacement(
+        &without(side("a", &[1.0])),
+        &without(side("b", &[2.0])),
+        TOLERANCES,
+    );
+    assert_eq!(unknown.verdict, GateVerdict::Passed);
+    assert_eq!(verdict_of(&unknown, "tpot.p50_ms"), FigureVerdict::Noise);
+    let counted = changed(side("b", &[1.3]), |run| {
+        let figures = run.figures.as_mut().unwrap();
+        figures.counts_each_chunk = !figures.counts_each_chunk;
+    });
+    assert_eq!(judge(counted).verdict, GateVerdict::Refused);
+    // Only the old server was measured.
+    let bad = changed(side("a", &[1.0]), |run| run.trust = Trust::Untrusted);
+    let alone = judge_replacement(&bad, &Side::default(), TOLERANCES);
+    assert_eq!(
+        (alone.verdict, alone.untrusted.len()),
+        (GateVerdict::Untrusted, 1)
+    );
 }
 
 #[test]
