@@ -31,7 +31,8 @@ const REPORT: &str = "\
 Examples:
   dsr1 bench report RESULT.json                        the figures and the verdicts again
   dsr1 bench report RESULT.json --html report.html
-  dsr1 bench report run-*.json --html sweep.html --csv sweep.csv";
+  dsr1 bench report SWEEP.json --html sweep.html       all points of a sweep
+  dsr1 bench report run-*.json --html runs.html --csv runs.csv";
 
 /// Arguments of `bench`.
 #[derive(Debug, Clone, Args)]
@@ -96,7 +97,7 @@ pub enum BenchPart {
 /// Arguments of `bench report`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchReportArgs {
-    /// Results that `bench` kept; of several, the page has a plot of throughput against speed.
+    /// Results that `bench`, `bench sweep` and `bench slo` kept; of several loads, the page has a plot of throughput against speed.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Write a page that needs no network.

@@ -160,6 +160,7 @@ impl Context {
                 });
                 StepEvents::new(&*display, step).activity("remove incomplete packages", None);
             }
+            self.effects.interrupt(plan)
         };
         let report = self
             .interruptible(self.effects.execute(plan, &*display), on_signal)
@@ -262,7 +263,7 @@ impl Context {
     /// Awaits `work`. Ctrl-C or SIGTERM drops it and removes the servers that it started; a second signal does not wait for
     /// the removal.
     pub(super) async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.interruptible(work, || ()).await
+        self.interruptible(work, || false).await
     }
 
     /// As [`Self::until_interrupted`], for an output that goes on until the user leaves it, which is no failure.
@@ -273,22 +274,34 @@ impl Context {
         })
     }
 
-    /// As [`Self::until_interrupted`]; `on_signal` is called before `work` is dropped, which can take seconds.
+    /// As [`Self::until_interrupted`]; `on_signal` is called before `work` is dropped, which can take seconds. If it returns true,
+    /// `work` ends by itself, and its error says what it has kept; a second signal does not wait for that.
     async fn interruptible<T>(
         &self,
         work: impl Future<Output = Result<T>>,
-        on_signal: impl FnOnce(),
+        on_signal: impl FnOnce() -> bool,
     ) -> Result<T> {
-        let name = {
-            let mut work = std::pin::pin!(work);
+        let (name, kept) = {
+            let mut work = Box::pin(work);
             let name = tokio::select! {
                 done = &mut work => return done,
                 name = signal::wait() => name?,
             };
-            on_signal();
-            name
+            let kept = if on_signal() {
+                tokio::select! {
+                    done = &mut work => done.map(Some),
+                    _ = signal::wait() => Ok(None),
+                }
+            } else {
+                Ok(None)
+            };
+            match kept {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => (name, Vec::new()),
+                Err(error) => (name, error.hints().to_vec()),
+            }
         };
-        let error = Error::new(Kind::Interrupted, format!("interrupted by {name}"));
+        let error = Error::new(Kind::Interrupted, format!("interrupted by {name}")).with_hints(kept);
         tokio::select! {
             removed = self.effects.clean_up() => Err(removed.iter().fold(error, |error, one| error.also(fate(one)))),
             _ = signal::wait() => {

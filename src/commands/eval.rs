@@ -5,6 +5,7 @@ use super::bench::{client_env, facts_about, serving_server};
 use super::context::{Ask, Context};
 use crate::cli::{Eval, EvalArgs, EvaluationArgs, Gsm8kArgs};
 use crate::effects::Found;
+use crate::effects::load::check_room;
 use crate::error::{Error, Kind, Result};
 use crate::evaluate::{AnswerSettings, Task};
 use crate::facts::Facts;
@@ -62,6 +63,9 @@ impl Own {
 /// Runs an evaluation by dsr1's own client.
 async fn evaluate(context: &Context, own: Own, args: &EvaluationArgs) -> Result<()> {
     let min_accuracy = args.min_accuracy.map(threshold).transpose()?;
+    if let Some(parallel) = args.parallel {
+        check_room("--parallel", parallel)?;
+    }
     if args.length_tolerance.is_some() && args.expect_tokens.is_none() && own.task.is_graded() {
         return Err(
             Error::new(Kind::Usage, "--length-tolerance needs --expect-tokens")

@@ -20,6 +20,7 @@ use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::{engine_client, evaluate, health, history, keep, measure, record, start, verify};
+use crate::effects::signal::Interrupt;
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
@@ -46,6 +47,8 @@ pub struct Effects {
     kept: Mutex<Vec<SharedLock>>,
     /// Index of the step that a plan carries out.
     step: AtomicUsize,
+    /// The user's wish to end a plan.
+    interrupt: Interrupt,
 }
 
 /// A server that a plan started.
@@ -84,6 +87,7 @@ impl Effects {
             mirror: Mutex::default(),
             kept: Mutex::default(),
             step: AtomicUsize::new(0),
+            interrupt: Interrupt::default(),
         }
     }
 
@@ -115,7 +119,8 @@ impl Effects {
         crate::effects::files::write_atomic(path, bytes)
     }
 
-    /// Carries out a plan. When a step fails, the servers that the plan started and did not hand over are removed first.
+    /// Carries out a plan. When a step fails, the servers that the plan started and did not hand over are removed first; after
+    /// [`Self::interrupt`] the caller does that.
     ///
     /// # Errors
     /// The error of the step that failed.
@@ -138,7 +143,10 @@ impl Effects {
             let outcome = match self.step(step, plan, &StepEvents::new(reporter, number)).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    self.clean_up().await;
+                    // Who interrupts a step cleans up, and says what is gone.
+                    if !self.interrupt.is_raised() {
+                        self.clean_up().await;
+                    }
                     return Err(error);
                 }
             };
@@ -171,6 +179,16 @@ impl Effects {
     pub fn step_of<'a>(&self, plan: &'a Plan) -> Option<(usize, &'a Step)> {
         let index = self.step.load(Ordering::Relaxed);
         plan.steps.get(index).map(|step| (index + 1, step))
+    }
+
+    /// Tells the step at hand that the user wants it to end. Returns true if it ends by itself, soon, and keeps what it has; any
+    /// other one is to be dropped.
+    pub fn interrupt(&self, plan: &Plan) -> bool {
+        let keeps = matches!(self.step_of(plan), Some((_, Step::MeasureLoad(_))));
+        if keeps {
+            self.interrupt.raise();
+        }
+        keeps
     }
 
     /// Removes the servers that an interrupted plan started and did not hand over; returns those that are gone.
@@ -524,6 +542,7 @@ impl Effects {
             http: &self.http,
             runtime: None,
             events,
+            interrupt: &self.interrupt,
         };
         let Some(server) = &step.server else {
             let key = env::variable(env::SERVER_KEY).map(|key| Secret::new(&key));

@@ -1,7 +1,7 @@
 //! Kept results of measurements, read again.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -21,6 +21,64 @@ const MOST_BYTES: u64 = 64 << 20;
 /// # Errors
 /// [`Kind::Usage`] with the file, and with the key and what it should hold, if it is no such result.
 pub fn read_measurement(path: &Path) -> Result<Measurement> {
+    measurement_of(path, read_document(path)?)
+}
+
+/// Reads a result of one load, or those of all points of a sweep or a search, each with its file. A file that is not where the
+/// sweep has it is looked for beside the sweep: they may have come from another host together.
+///
+/// # Errors
+/// [`Kind::Usage`] as [`read_measurement`]; for a point also with the sweep and the point's number.
+pub fn read_measurements(path: &Path) -> Result<Vec<(PathBuf, Measurement)>> {
+    let document = read_document(path)?;
+    if document["schema"] != Sweep::SCHEMA {
+        return Ok(vec![(path.to_owned(), measurement_of(path, document)?)]);
+    }
+    let name = path.display().to_string();
+    let sweep: Sweep = parse(document, Sweep::SCHEMA).map_err(|cause| {
+        Error::new(Kind::Usage, format!("`{name}` is not a result of a sweep")).cause(cause)
+    })?;
+    if sweep.points.is_empty() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("the sweep in `{name}` has no point"),
+        ));
+    }
+    let points = sweep.points.iter().enumerate().map(|(index, point)| {
+        let file = place_of(Path::new(&point.file), path);
+        let measurement = read_measurement(&file).map_err(|error| {
+            error.hint(format!(
+                "it is point {} of `{name}`: put it there, or beside the sweep",
+                index + 1
+            ))
+        })?;
+        Ok((file, measurement))
+    });
+    points.collect()
+}
+
+/// Returns the place of the file of a point.
+fn place_of(file: &Path, sweep: &Path) -> PathBuf {
+    let beside = || Some(sweep.parent()?.join(file.file_name()?));
+    if file.is_file() {
+        return file.to_owned();
+    }
+    beside()
+        .filter(|beside| beside.is_file())
+        .unwrap_or_else(|| file.to_owned())
+}
+
+fn measurement_of(path: &Path, document: Value) -> Result<Measurement> {
+    parse(document, SCHEMA).map_err(|cause| {
+        let name = path.display();
+        Error::new(Kind::Usage, format!("`{name}` is not a result of a measurement"))
+            .cause(cause)
+            .hint("name a file of one measurement; those of a sweep are in its `points`")
+    })
+}
+
+/// Reads a document of JSON.
+fn read_document(path: &Path) -> Result<Value> {
     let name = path.display().to_string();
     let failed = || format!("cannot read `{name}`");
     let bytes = files::read_through(path, MOST_BYTES).map_err(|error| {
@@ -34,12 +92,7 @@ pub fn read_measurement(path: &Path) -> Result<Measurement> {
     })?;
     let text = decoded(bytes).map_err(|cause| Error::new(Kind::Usage, failed()).cause(cause))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let document: Value = serde_json::from_str(text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
-    parse(document, SCHEMA).map_err(|cause| {
-        Error::new(Kind::Usage, format!("`{name}` is not a result of a measurement"))
-            .cause(cause)
-            .hint("name a file of one measurement; those of a sweep are in its `points`")
-    })
+    serde_json::from_str(text).at(Kind::Usage, || format!("`{name}` is not JSON"))
 }
 
 /// Reads the points of a sweep that is not complete.

@@ -1,8 +1,31 @@
-//! Signals that ask dsr1 to end.
+//! Signals that ask dsr1 to end, and the word of it for work that keeps what it has before it ends.
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::error::{At, Kind, Result};
+
+/// The user's wish to end a command.
+#[derive(Debug, Default)]
+pub(in crate::effects) struct Interrupt(watch::Sender<bool>);
+
+impl Interrupt {
+    /// Tells all who wait for it.
+    pub(in crate::effects) fn raise(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Returns true once it was told.
+    pub(in crate::effects) fn is_raised(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits for it.
+    pub(in crate::effects) async fn raised(&self) {
+        // The sender is here: the wait ends only with the wish.
+        let _ = self.0.subscribe().wait_for(|is_raised| *is_raised).await;
+    }
+}
 
 /// Waits for SIGINT, SIGTERM or SIGHUP and returns its name.
 ///

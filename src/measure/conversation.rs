@@ -59,6 +59,14 @@ impl Conversation {
         self.place
     }
 
+    /// Returns the number of its turns.
+    #[must_use]
+    pub fn turns(&self) -> u32 {
+        self.place
+            .turn
+            .saturating_add(u32::try_from(self.later.len()).unwrap_or(u32::MAX))
+    }
+
     /// Returns its size in bytes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -77,7 +77,7 @@ pub use figures::compute_figures;
 pub use gpu::{GPU_FIELDS, GpuSample, summarize_gpus};
 pub use histogram::Histogram;
 pub use load::{Arrivals, Extent, Lengths, Load, MOST_TOKENS, Schedule, Stage};
-pub use phases::Phases;
+pub use phases::{Longest, Phases};
 pub use prompt::{ARRIVALS, Drawn, LaterTurn, RandomPrompts, shorten_first};
 pub use random::Random;
 pub use record::{

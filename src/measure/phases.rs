@@ -9,8 +9,22 @@ use crate::measure::record::{Moment, Phase};
 /// Failures without a single answer after which a run ends, beside two for each slot: the server is not there.
 const HOPELESS: u32 = 20;
 
+/// Longest warm-up of any load, and time that each token of the longest answer adds: far more than a server of use needs. The first
+/// answers of 32,768 tokens may take five hours.
+const WARM_UP: Duration = Duration::from_mins(30);
+const WARM_UP_OF_TOKEN: Duration = Duration::from_millis(500);
+
 /// Further slots that a closed loop opens at the end of one request, at most, when it grows.
 const GROWTH: u32 = 3;
+
+/// The longest of the answers, or of the conversations, that a run waits for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Longest {
+    /// Tokens of the answers.
+    pub tokens: u32,
+    /// Pauses between the turns.
+    pub pauses: Duration,
+}
 
 /// The state of a stage of a run: of one load.
 ///
@@ -30,6 +44,8 @@ pub struct Phases {
     extent: Extent,
     /// Slots of a closed loop; `None` of an open one.
     target: Option<u32>,
+    /// The moment at which the stage began.
+    since: Moment,
     /// Slots that may be in use.
     allowed: u32,
     /// Conversations that were going on at the beginning: their numbers are below this.
@@ -72,6 +88,7 @@ impl Phases {
         let mut phases = Self {
             extent,
             target,
+            since: now,
             allowed: match target {
                 Some(target) if carried > 0 => carried.min(target),
                 Some(_) if extent.ramp_s > 0 => 1,
@@ -235,14 +252,26 @@ impl Phases {
         }
     }
 
-    /// Takes the passing of time: the longest time of a run also ends when no request is issued.
-    pub fn tick(&mut self, now: Moment) {
+    /// Takes the passing of time: the longest time of a run also ends when no request is issued. A warm-up ends the stage when it
+    /// lasts longer than half an hour and half a second for each token of the longest answer or conversation that is waited for and its
+    /// pauses, or than the longest time of measuring if that is more; the time of a ramp is added.
+    pub fn tick(&mut self, now: Moment, longest: Longest) {
+        if self.hand_over.is_none() && now.since(self.since) > self.longest_warm_up(longest) {
+            self.over.get_or_insert(now);
+        }
         if let (Some(begin), Some(most)) = (self.hand_over, self.extent.most_s)
             && now.since(begin) >= seconds(most)
         {
             self.last_issue.get_or_insert(now);
             self.end_if_done(now);
         }
+    }
+
+    fn longest_warm_up(&self, longest: Longest) -> Duration {
+        let usual = WARM_UP
+            .saturating_add(WARM_UP_OF_TOKEN.saturating_mul(longest.tokens))
+            .saturating_add(longest.pauses);
+        usual.max(seconds(self.extent.most_s.unwrap_or(0))) + seconds(self.extent.ramp_s)
     }
 
     /// Ends the stage now, before its extent is reached. The measured requests that are in flight are not complete.
@@ -371,6 +400,13 @@ mod tests {
         assert!(phases.is_over());
     }
 
+    const fn answer_of(tokens: u32) -> Longest {
+        Longest {
+            tokens,
+            pauses: Duration::ZERO,
+        }
+    }
+
     #[test]
     fn a_failed_first_conversation_does_not_hold_the_warm_up_up() {
         let mut phases = Phases::new(&Load::Concurrency(1), extent(1, 0));
@@ -405,10 +441,37 @@ mod tests {
         phases.issue(at(0));
         phases.end(0, Phase::WarmUp, true, at(1));
         let (number, phase) = phases.issue(at(1));
-        phases.tick(at(4));
+        phases.tick(at(4), answer_of(100));
         assert!(!phases.is_over());
         phases.end(number, phase, true, at(9));
         assert!(phases.is_over());
+    }
+
+    #[test]
+    fn a_warm_up_has_an_end() {
+        let patient = Extent {
+            most_s: Some(7200),
+            ..extent(100, 0)
+        };
+        // Half an hour, and half a second for each token of the longest answer; or the longest time of measuring.
+        for (extent, tokens, limit) in [
+            (extent(100, 0), 0, 1800),
+            (extent(100, 0), 1000, 2300),
+            (patient, 1000, 7200),
+        ] {
+            let mut phases = Phases::after(0, at(100), &Load::Concurrency(1), extent);
+            phases.issue(at(100));
+            phases.tick(at(100 + limit), answer_of(tokens));
+            assert!(!phases.is_over(), "{tokens}");
+            phases.tick(at(101 + limit), answer_of(tokens));
+            assert!(phases.is_over() && phases.window().is_none(), "{tokens}");
+        }
+        // Once it is over, answers may take their time.
+        let mut phases = Phases::new(&Load::Concurrency(1), extent(100, 0));
+        phases.issue(at(0));
+        phases.end(0, Phase::WarmUp, true, at(1));
+        phases.tick(at(100_000), answer_of(0));
+        assert!(!phases.is_over());
     }
 
     #[test]

@@ -142,6 +142,8 @@ impl Finish {
 pub enum FailureKind {
     /// No connection.
     Connect,
+    /// No connection, because this host had no room for one: no open files, no ports, no memory.
+    OwnLimit,
     /// The connection broke before the answer was complete.
     Reset,
     /// The connection was closed before the answer was complete.
@@ -172,6 +174,7 @@ impl FailureKind {
     pub fn describe(self) -> String {
         match self {
             Self::Connect => "no connection".to_owned(),
+            Self::OwnLimit => "no room for a connection on this host".to_owned(),
             Self::Reset => "the connection was reset".to_owned(),
             Self::Truncated => "the answer was cut off".to_owned(),
             Self::Stalled => "nothing arrived within --timeout".to_owned(),
@@ -244,6 +247,23 @@ impl Record {
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         matches!(self.end, End::Complete(_))
+    }
+
+    /// Returns the tokens that have come, by the server's count where it counts each chunk, else by the number of chunks.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        let counted: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.tokens)).sum();
+        if counted > 0 {
+            counted
+        } else {
+            self.chunks.len() as u64
+        }
+    }
+
+    /// Returns true if this host had no room for its connection: it says nothing about the server.
+    #[must_use]
+    pub const fn is_own_fault(&self) -> bool {
+        matches!(&self.end, End::Failed(failure) if matches!(failure.kind, FailureKind::OwnLimit))
     }
 
     /// Counts its moments from `origin`, which is none of them or before them.

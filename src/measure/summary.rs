@@ -81,6 +81,7 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription, further: Option<V
         gpus: evidence.gpus.clone().map(|gpus| add_energy(gpus, rate)),
         figures,
         server: run.server,
+        complete: true,
         saved_to: None,
     }
 }

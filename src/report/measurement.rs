@@ -35,6 +35,9 @@ pub struct Measurement {
     pub trust: Trust,
     /// Each second of the run.
     pub timeline: Vec<Second>,
+    /// False if the user broke the run off: the figures are those of a part, and a verdict says so.
+    #[serde(default = "Measurement::usually_complete")]
+    pub complete: bool,
     /// Path of the file with this result as JSON.
     pub saved_to: Option<String>,
 }
@@ -42,6 +45,11 @@ pub struct Measurement {
 impl Measurement {
     /// Version of the JSON form.
     pub const SCHEMA: &str = "dsr1.measurement/1";
+
+    /// Returns true: results that say nothing of it are complete.
+    const fn usually_complete() -> bool {
+        true
+    }
 }
 
 /// The server that was measured, with what is needed to measure it again.

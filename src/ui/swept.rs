@@ -77,7 +77,13 @@ fn row_of(point: &SweptPoint, has_gpus: bool, has_high: bool) -> Vec<String> {
         }
     };
     let outcome = match (&*point.outcome, point.trust) {
-        ("measured", trust) => trust.map_or("-", Trust::word).to_owned(),
+        ("measured", trust) => {
+            let word = trust.map_or("-", Trust::word);
+            match &point.reason {
+                Some(reason) => format!("{word}: {reason}"),
+                None => word.to_owned(),
+            }
+        }
         (outcome, _) => match &point.reason {
             Some(reason) => format!("{outcome}: {reason}"),
             None => outcome.to_owned(),

@@ -158,7 +158,7 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 34] = [
+const HOMES: [(&str, &[&str]); 35] = [
     ("aho_corasick", &["diagnose/scan.rs", "redact/"]),
     (
         "memchr",
@@ -180,7 +180,16 @@ const HOMES: [(&str, &[&str]); 34] = [
     ("hf_hub", &["effects/hub/"]),
     ("xet", &["effects/hub/xet.rs"]),
     ("hickory_resolver", &["effects/addresses.rs"]),
-    ("rustls", &["effects/docker/dial.rs", "effects/expose/tls.rs"]),
+    (
+        "rustls",
+        &[
+            "effects/docker/dial.rs",
+            "effects/expose/tls.rs",
+            "effects/load/explain.rs",
+            "effects/load/tls.rs",
+        ],
+    ),
+    ("rustls_platform_verifier", &["effects/load/tls.rs"]),
     (
         "httparse",
         &["effects/load/response.rs", "effects/mirror/head.rs"],

@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod bench;
 mod canary;
 mod chat;
 mod cli;
@@ -42,6 +43,7 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+mod tls;
 mod top;
 mod truth;
 mod turns;

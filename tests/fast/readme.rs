@@ -215,9 +215,15 @@ fn runs_on_servers(home: &Home, command: &str, word: &str) {
 
 /// Runs a command about kept results, which are there.
 fn report_runs(home: &Home, command: &str) {
-    for name in ["result.json", "result-1.json", "result-2.json"] {
-        let result = include_str!("../fixtures/results/trusted.json");
-        std::fs::write(home.path().join(name), result).unwrap();
+    let result: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/results/trusted.json")).unwrap();
+    for (second, name) in ["result.json", "result-1.json", "result-2.json"]
+        .iter()
+        .enumerate()
+    {
+        let mut run = result.clone();
+        run["began"] = format!("2026-11-30T12:00:0{second}Z").into();
+        std::fs::write(home.path().join(name), run.to_string()).unwrap();
     }
     assert!(!shell(home, command).expect(0).stdout.is_empty(), "{command}");
 }

@@ -44,12 +44,7 @@ const fn follows(stage: Stage) -> NextStage {
 
 fn job(truth: &Truth, first: Stage) -> Job {
     Job {
-        target: Target {
-            address: ([127, 0, 0, 1], truth.port()).into(),
-            host: format!("127.0.0.1:{}", truth.port()),
-            base_path: String::new(),
-            key: None,
-        },
+        target: Target::plain(([127, 0, 0, 1], truth.port()).into()),
         settings: RequestSettings {
             api: Api::Completions,
             model: "truth".to_owned(),

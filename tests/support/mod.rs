@@ -16,6 +16,7 @@ pub mod pulled;
 pub mod random;
 pub mod read;
 pub mod small;
+pub mod tls;
 pub mod tools;
 pub mod truth;
 

@@ -8,6 +8,7 @@ use crate::commands::context::{Ask, Context};
 use crate::commands::status::probe;
 use crate::effects::Found;
 use crate::effects::docker::Docker;
+use crate::effects::load::check_room;
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -104,6 +105,9 @@ async fn prepare(
     load: &TrafficArgs,
     by_engine: bool,
 ) -> Result<Prepared> {
+    if let Some(most) = load.max_concurrency {
+        check_room("--max-concurrency", most)?;
+    }
     match &subject.url {
         Some(url) => Box::pin(prepare_url(context, subject, load, url)).await,
         None => Box::pin(prepare_own(context, subject, load, by_engine)).await,

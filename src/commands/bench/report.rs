@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use crate::cli::BenchReportArgs;
 use crate::commands::context::Context;
-use crate::effects::results::read_measurement;
+use crate::effects::results::read_measurements;
 use crate::effects::user_files;
 use crate::error::Result;
 use crate::event::Event;
 use crate::measure::Tool;
+use crate::measure::compare::{Side, refuse_same_run};
 use crate::report::Measurement;
 use crate::ui::{self, KeptResult};
 
@@ -74,14 +75,21 @@ pub(super) fn write_page(context: &Context, files: &[&Path], page: &Path, replac
 
 /// Reads results; returns their names for people, too.
 fn read_all(paths: &[&Path]) -> Result<(Vec<String>, Vec<Measurement>)> {
-    let mut measurements = Vec::new();
+    let mut all = Side::default();
     for path in paths {
-        let mut measurement = read_measurement(path)?;
-        // The file may have come from another host, or have another name by now.
-        measurement.saved_to = Some(path.display().to_string());
-        measurements.push(measurement);
+        for (file, measurement) in read_measurements(path)? {
+            // The file may have come from another host, or have another name by now.
+            let saved_to = Some(file.display().to_string());
+            all.files.push(file.display().to_string());
+            all.runs.push(Measurement {
+                saved_to,
+                ..measurement
+            });
+        }
     }
-    Ok((paths.iter().map(|path| name_of(path)).collect(), measurements))
+    refuse_same_run(&all, &Side::default())?;
+    let names = all.files.iter().map(|file| name_of(Path::new(file)));
+    Ok((names.collect(), all.runs))
 }
 
 fn named<'a>(names: &'a [String], measurements: &'a [Measurement]) -> Vec<KeptResult<'a>> {

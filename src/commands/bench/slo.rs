@@ -4,6 +4,7 @@ use super::course::{carry_out, check_options, shape_of};
 use super::load::prepare_load;
 use crate::cli::{SearchedBy, SloArgs};
 use crate::commands::context::Context;
+use crate::effects::load::check_room;
 use crate::error::{Error, Kind, Result};
 use crate::measure::course::{Axis, Course, Limits, Search, Shape};
 use crate::plan::{self, CourseRequest};
@@ -17,7 +18,16 @@ const RATES: (f64, f64) = (0.01, 10_000.0);
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
     check_options(&args.load)?;
+    if args.by == SearchedBy::Concurrency {
+        for (option, value) in [("--from", args.from), ("--to", args.to)] {
+            check_room(option, value.map_or(0, to_count))?;
+        }
+    }
+    let is_from_data = args.load.data.is_some();
+    // Before the server is asked anything, and once more by the profile's length.
+    check_tokens(args.tpot, args.load.output_len.filter(|_| !is_from_data))?;
     let (request, facts) = Box::pin(prepare_load(context, &args.subject, &args.load)).await?;
+    check_tokens(args.tpot, Some(request.lengths.output).filter(|_| !is_from_data))?;
     let limits = Limits {
         ttft_ms: args.ttft,
         tpot_ms: args.tpot,
@@ -69,6 +79,27 @@ pub(super) async fn run(context: &Context, args: &SloArgs) -> Result<()> {
         Some(sweep) => check_found(&sweep).map_err(|error| error.reported_if(context.is_json())),
         None => Ok(()),
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast of a float saturates"
+)]
+const fn to_count(value: f64) -> u32 {
+    value as u32
+}
+
+/// Refuses a limit of TPOT of answers of one token.
+fn check_tokens(tpot: Option<f64>, output: Option<u32>) -> Result<()> {
+    if tpot.is_none() || output != Some(1) {
+        return Ok(());
+    }
+    Err(
+        Error::new(Kind::Usage, "--tpot cannot be a limit of answers of one token")
+            .cause("TPOT is the time of each token after the first one: --output-len 1 has none")
+            .hint("pass --output-len 2 or more, or --ttft or --e2e in place of --tpot"),
+    )
 }
 
 /// Refuses loads that cannot be tried.

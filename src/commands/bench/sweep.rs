@@ -7,6 +7,7 @@ use super::load::prepare_load;
 use super::report::write_page;
 use crate::cli::{SweepArgs, TrafficArgs};
 use crate::commands::context::Context;
+use crate::effects::load::check_room;
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::measure::course::{Course, Points, PresetPoints, Shape};
@@ -22,6 +23,10 @@ pub(super) async fn run(context: &Context, args: &SweepArgs) -> Result<()> {
         user_files::check_new(page, args.force)?;
     }
     let preset = args.preset.map(crate::measure::course::Preset::points);
+    let counts = args.concurrency.iter().flat_map(|counts| &counts.0);
+    if let Some(most) = counts.max() {
+        check_room("--concurrency", *most)?;
+    }
     let load = with_preset(&args.load, preset.as_ref());
     let (request, facts) = Box::pin(prepare_load(context, &args.subject, &load)).await?;
     let stages = stages_of(args, preset.as_ref());

@@ -32,6 +32,8 @@ pub struct Http {
     variables: Vec<(String, String)>,
     remote: OnceLock<Client>,
     local: OnceLock<Client>,
+    /// For servers of this host behind TLS.
+    local_tls: OnceLock<Client>,
     forwarding: OnceLock<Client>,
 }
 
@@ -80,6 +82,7 @@ impl Http {
             variables: variables.to_vec(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
+            local_tls: OnceLock::new(),
             forwarding: OnceLock::new(),
         }
     }
@@ -91,13 +94,17 @@ impl Http {
             variables: self.variables.clone(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
+            local_tls: OnceLock::new(),
             forwarding: OnceLock::new(),
         }
     }
 
     /// Returns the client for `url`. Requests to this host never go through a proxy.
     pub(in crate::effects) fn client(&self, url: &str) -> Result<Client> {
-        let (slot, builder) = if is_loopback(url) {
+        let (slot, builder) = if is_loopback(url) && url.starts_with("https://") {
+            let builder = builder().no_proxy().tls_certs_merge(self.certificates()?);
+            (&self.local_tls, builder)
+        } else if is_loopback(url) {
             (&self.local, builder().no_proxy().tls_certs_only([]))
         } else {
             proxy::check(&self.variables, url)?;
@@ -123,6 +130,11 @@ impl Http {
             .build()
             .map_err(|error| Error::new(Kind::Host, "cannot make an HTTP client").cause(chain(&error)))?;
         Ok(self.forwarding.get_or_init(|| client).clone())
+    }
+
+    /// Returns the PEM file whose certificates are trusted beside those of the platform.
+    pub(in crate::effects) fn ca_bundle(&self) -> Option<&str> {
+        self.ca_bundle.as_deref()
     }
 
     fn certificates(&self) -> Result<Vec<reqwest::Certificate>> {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
@@ -12,25 +11,23 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::clock::Clock;
+use super::connection::{Connection, Room};
 use super::job::{Handover, InFlight, Job, NextStage, Ran, Watch};
+use super::room::most_connections;
 use super::slot::{Flight, Slot, Turn};
-use super::socket::{Socket, room_for_stamp};
 use super::source::{Prepared, Source};
+use super::target::CONNECT;
+use crate::measure::course::Limits;
 use crate::measure::{
-    ARRIVALS, ClientFacts, FailureKind, Histogram, Load, Moment, Phase, Phases, Random, Record, Schedule,
-    Stage, describe_failure,
+    ARRIVALS, ClientFacts, Histogram, Load, Longest, Moment, Phase, Phases, Random, Record, Schedule, Stage,
 };
 
-/// Bytes that are read at once. A chunk of a stream has some hundred.
-const BUFFER: usize = 64 << 10;
 /// Requests that are begun before answers are looked at again.
 const BURST: usize = 16;
 /// Answers that are looked at in one turn.
 const EVENTS: usize = 512;
 /// Longest sleep: limits of time and wishes to stop are looked at as often.
 const TICK: Duration = Duration::from_millis(50);
-/// Longest wait for a connection that is opened before the run.
-const CONNECT: Duration = Duration::from_secs(10);
 /// Time that a server has to end requests whose connections were closed. On an H200 the first answers right after them were late.
 const REST: Duration = Duration::from_secs(2);
 /// Longest idle time after which a connection is used again. Uvicorn closes one after 5 s (`timeout_keep_alive`).
@@ -38,10 +35,10 @@ const KEEP: Duration = Duration::from_secs(2);
 
 /// A run.
 pub(super) struct Driver<'a> {
-    address: SocketAddr,
     job: &'a Job,
     watch: &'a Watch,
     epoll: OwnedFd,
+    most_connections: u64,
     slots: Vec<Slot>,
     /// Slots without a conversation; the last used one is at the end.
     free: Vec<usize>,
@@ -72,17 +69,16 @@ pub(super) struct Driver<'a> {
     begun_at: Moment,
     /// Processor time of this thread, and the moment, when measuring began.
     begun: Option<(Duration, Moment)>,
-    buffer: Vec<u8>,
-    control: Vec<u8>,
+    room: Room,
 }
 
 impl<'a> Driver<'a> {
     pub(super) fn new(job: &'a Job, watch: &'a Watch, source: Source) -> io::Result<Self> {
         Ok(Self {
-            address: job.target.address,
             job,
             watch,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            most_connections: most_connections(),
             slots: Vec::new(),
             free: Vec::new(),
             turns: VecDeque::new(),
@@ -105,8 +101,7 @@ impl<'a> Driver<'a> {
             reconnects: 0,
             begun_at: Moment(0),
             begun: None,
-            buffer: vec![0; BUFFER],
-            control: room_for_stamp(),
+            room: Room::new(),
         })
     }
 
@@ -115,15 +110,14 @@ impl<'a> Driver<'a> {
         let Load::Concurrency(count) = self.stage.load else {
             return Ok(());
         };
-        for _ in 0..count {
+        self.check_room(count)?;
+        let (route, watch) = (self.job.target.route(), self.watch);
+        let opened = Connection::open_all(route, count, CONNECT, &|| watch.is_stopped())?;
+        for connection in opened {
             let index = self.add_slot();
-            let socket = Socket::connect(self.address, CONNECT)?;
-            self.register(index, &socket, EventFlags::IN)?;
-            self.slots[index].take_connection(socket, false);
+            self.register(index, &connection, EventFlags::IN)?;
+            self.slots[index].take_connection(connection, false);
             self.free.push(index);
-            if self.watch.is_stopped() {
-                break;
-            }
         }
         // The first slot gets the first request.
         self.free.reverse();
@@ -404,8 +398,9 @@ impl<'a> Driver<'a> {
     fn close_old_connection(&mut self, index: usize, now: Moment) {
         let slot = &mut self.slots[index];
         let is_old = now.since(slot.idle_since) > KEEP && slot.idle_since > Moment(0);
-        if is_old || slot.socket.as_mut().is_some_and(Socket::is_stale) {
-            slot.socket = None;
+        let room = &mut self.room;
+        if is_old || slot.connection.as_mut().is_some_and(|one| one.is_stale(room)) {
+            slot.connection = None;
         }
     }
 
@@ -425,38 +420,48 @@ impl<'a> Driver<'a> {
     ) -> io::Result<()> {
         self.watch.in_flight.fetch_add(1, Ordering::Relaxed);
         let flight = Flight::new(number, phase, due, prepared, self.clock.now());
-        if self.slots[index].socket.is_none() && !self.connect(index) {
+        if self.slots[index].connection.is_none()
+            && let Err(error) = self.connect(index)
+        {
             self.slots[index].take_request(flight);
-            let failure = describe_failure(FailureKind::Connect, b"the connection cannot be opened");
-            let turn = self.slots[index].fail(failure, self.clock.now());
-            return self.take_turn(index, turn);
+            return self.fail_to_connect(index, &error);
         }
         self.slots[index].take_request(flight);
         self.write(index)
     }
 
-    /// Begins to open a connection for a slot. Returns false if that is not possible.
-    fn connect(&mut self, index: usize) -> bool {
-        let Ok(socket) = Socket::begin_connect(self.address) else {
-            return false;
-        };
-        if self
-            .register(index, &socket, EventFlags::IN | EventFlags::OUT)
-            .is_err()
-        {
-            return false;
+    /// Refuses more connections than this process may have beside the files that its results need.
+    fn check_room(&self, connections: u32) -> io::Result<()> {
+        if u64::from(connections) <= self.most_connections {
+            return Ok(());
         }
-        self.slots[index].take_connection(socket, true);
-        true
+        Err(rustix::io::Errno::MFILE.into())
     }
 
-    fn register(&self, index: usize, socket: &Socket, flags: EventFlags) -> io::Result<()> {
+    /// Begins to open a connection for a slot.
+    fn connect(&mut self, index: usize) -> io::Result<()> {
+        self.check_room(u32::try_from(index + 1).unwrap_or(u32::MAX))?;
+        let connection = Connection::begin(self.job.target.route())?;
+        self.register(index, &connection, EventFlags::IN | EventFlags::OUT)?;
+        self.slots[index].take_connection(connection, true);
+        Ok(())
+    }
+
+    /// Ends the request of a slot for which no connection can be begun.
+    fn fail_to_connect(&mut self, index: usize, error: &io::Error) -> io::Result<()> {
+        let turn = self.slots[index].fail_to_connect(error, self.clock.now());
+        self.take_turn(index, turn)
+    }
+
+    fn register(&self, index: usize, connection: &Connection, flags: EventFlags) -> io::Result<()> {
+        let socket = &connection.socket;
         epoll::add(&self.epoll, socket, EventData::new_u64(index as u64), flags)?;
         Ok(())
     }
 
     fn watch_for(&self, index: usize, flags: EventFlags) -> io::Result<()> {
-        if let Some(socket) = &self.slots[index].socket {
+        if let Some(connection) = &self.slots[index].connection {
+            let socket = &connection.socket;
             epoll::modify(&self.epoll, socket, EventData::new_u64(index as u64), flags)?;
         }
         Ok(())
@@ -465,6 +470,7 @@ impl<'a> Driver<'a> {
     fn write(&mut self, index: usize) -> io::Result<()> {
         let turn = self.slots[index].write(&self.clock);
         match turn {
+            Turn::Going if self.slots[index].waits_for_handshake() => self.watch_for(index, EventFlags::IN),
             Turn::Going => self.watch_for(index, EventFlags::IN | EventFlags::OUT),
             Turn::Written => self.watch_for(index, EventFlags::IN),
             turn => self.take_turn(index, turn),
@@ -485,10 +491,10 @@ impl<'a> Driver<'a> {
 
     fn read(&mut self, index: usize) -> io::Result<()> {
         let slot = &mut self.slots[index];
-        let Some(socket) = &mut slot.socket else {
+        let Some(connection) = &mut slot.connection else {
             return Ok(());
         };
-        let received = match socket.read(&mut self.buffer, &mut self.control) {
+        let received = match connection.read(&mut self.room) {
             Ok(received) => received,
             Err(error)
                 if matches!(
@@ -503,27 +509,34 @@ impl<'a> Driver<'a> {
                 return self.take_turn(index, turn);
             }
         };
-        let now = self.clock.now();
-        if received.bytes == 0 {
-            let turn = slot.receive_end(now);
+        let (now, end) = (self.clock.now(), received.end);
+        if !received.data.is_empty() {
+            let arrived = received
+                .stamp
+                .and_then(|stamp| self.clock.moment_of(stamp))
+                .filter(|arrived| *arrived <= now);
+            if self.begun.is_some() {
+                match arrived {
+                    Some(arrived) => {
+                        self.stamped += 1;
+                        self.lag.add(now.since(arrived));
+                    }
+                    None => self.unstamped += 1,
+                }
+            }
+            let (turn, tokens) = slot.receive(received.data, arrived.unwrap_or(now));
+            self.watch.tokens.fetch_add(tokens, Ordering::Relaxed);
+            self.take_turn(index, turn)?;
+        }
+        if let Some(end) = end {
+            let turn = self.slots[index].receive_end(end, now);
             return self.take_turn(index, turn);
         }
-        let arrived = received
-            .stamp
-            .and_then(|stamp| self.clock.moment_of(stamp))
-            .filter(|arrived| *arrived <= now);
-        if self.begun.is_some() {
-            match arrived {
-                Some(arrived) => {
-                    self.stamped += 1;
-                    self.lag.add(now.since(arrived));
-                }
-                None => self.unstamped += 1,
-            }
+        // The server's part of a handshake lets the request go out.
+        if self.slots[index].is_writing() {
+            return self.write(index);
         }
-        let (turn, tokens) = slot.receive(&self.buffer[..received.bytes], arrived.unwrap_or(now));
-        self.watch.tokens.fetch_add(tokens, Ordering::Relaxed);
-        self.take_turn(index, turn)
+        Ok(())
     }
 
     fn take_turn(&mut self, index: usize, turn: Turn) -> io::Result<()> {
@@ -531,12 +544,10 @@ impl<'a> Driver<'a> {
             Turn::Going | Turn::Written => {}
             Turn::Again => {
                 self.reconnects += 1;
-                if self.connect(index) {
-                    return self.write(index);
-                }
-                let failure = describe_failure(FailureKind::Connect, b"the connection cannot be opened");
-                let turn = self.slots[index].fail(failure, self.clock.now());
-                return self.take_turn(index, turn);
+                return match self.connect(index) {
+                    Ok(()) => self.write(index),
+                    Err(error) => self.fail_to_connect(index, &error),
+                };
             }
             Turn::Ended(mut record) => {
                 let now = self.clock.now();
@@ -550,6 +561,10 @@ impl<'a> Driver<'a> {
                 }
                 self.note_hand_over(now);
                 self.watch.in_flight.fetch_sub(1, Ordering::Relaxed);
+                if record.is_own_fault() {
+                    // No figure of this stage says anything, and its slot would fail again at once.
+                    self.phases.break_off(now);
+                }
                 let counter = if record.is_complete() {
                     &self.watch.completed
                 } else {
@@ -559,7 +574,8 @@ impl<'a> Driver<'a> {
                 if record.phase == Phase::Measured {
                     self.watch.measured.fetch_add(1, Ordering::Relaxed);
                     let limits = self.job.limits.as_ref();
-                    if limits.is_some_and(|limits| !limits.are_kept_by(&record)) {
+                    let misses = |limits: &Limits| !record.is_own_fault() && !limits.are_kept_by(&record);
+                    if limits.is_some_and(misses) {
                         self.watch.missed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -591,8 +607,22 @@ impl<'a> Driver<'a> {
         self.slots.len() - self.free.len()
     }
 
+    /// Returns the longest of what is waited for: the tokens of the answers of a slot, and the pauses between them.
+    fn longest(&self) -> Longest {
+        let turns = |slot: &Slot| slot.conversation.as_ref().map_or(1, |one| one.turns());
+        let tokens = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some(slot.asked_tokens()?.saturating_mul(turns(slot))));
+        let most_turns = self.slots.iter().map(turns).max().unwrap_or(1);
+        Longest {
+            tokens: tokens.max().unwrap_or(0),
+            pauses: self.job.think_time.saturating_mul(most_turns),
+        }
+    }
+
     fn check_time(&mut self, now: Moment) -> io::Result<()> {
-        self.phases.tick(now);
+        self.phases.tick(now, self.longest());
         if self.watch.is_stage_to_end() {
             self.phases.break_off(now);
         }

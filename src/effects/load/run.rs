@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::driver::Driver;
+use super::explain::explain;
 use super::job::{Handover, Job, Ran, Watch};
 use super::source::Source;
 use super::target::Target;
@@ -38,9 +39,9 @@ pub fn run_stages(
     let source = Source::start(requests, job.settings.clone(), head_of(job));
     let mut driver =
         Driver::new(job, watch, source).at(Kind::Host, || "cannot wait for connections".to_owned())?;
-    driver.open_connections().at(Kind::Server, || {
-        format!("cannot connect to {}", job.target.address)
-    })?;
+    driver
+        .open_connections()
+        .map_err(|error| explain(job.target.route(), &error))?;
     driver
         .run(handover)
         .at(Kind::Host, || "cannot wait for answers".to_owned())

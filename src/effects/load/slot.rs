@@ -4,8 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::connection::{Closing, Connection};
+use super::explain::{describe, is_own_limit};
 use super::response::{Malformed, ResponseReader};
-use super::socket::Socket;
 use super::source::Prepared;
 use crate::measure::{
     AnswerRead, AnswerReader, Api, Conversation, End, Failure, FailureKind, Kept, Moment, Phase, Record,
@@ -63,7 +64,7 @@ pub(super) enum Turn {
 /// A slot.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) socket: Option<Socket>,
+    pub(super) connection: Option<Connection>,
     pub(super) flight: Option<Flight>,
     /// The conversation whose turn is in flight, or waits to be sent.
     pub(super) conversation: Option<Box<Conversation>>,
@@ -79,7 +80,7 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(api: Api, keeps: Kept) -> Self {
         Self {
-            socket: None,
+            connection: None,
             flight: None,
             conversation: None,
             idle_since: Moment(0),
@@ -92,16 +93,31 @@ impl Slot {
     }
 
     /// Takes a connection that is open, or that is being opened.
-    pub(super) fn take_connection(&mut self, socket: Socket, is_connecting: bool) {
-        self.socket = Some(socket);
+    pub(super) fn take_connection(&mut self, connection: Connection, is_connecting: bool) {
+        self.connection = Some(connection);
         self.is_connecting = is_connecting;
-        self.is_new = true;
+        // That of a request which is sent again is not new to the one behind it.
+        self.is_new = self.flight.is_none();
     }
 
     /// Returns true if a connection is being opened, or a part of the request is not written.
     pub(super) fn is_writing(&self) -> bool {
         let is_left = |flight: &Flight| flight.written < flight.request.bytes.len();
-        self.is_connecting || self.flight.as_ref().is_some_and(is_left)
+        self.is_connecting
+            || self.flight.as_ref().is_some_and(is_left)
+            || self.connection.as_ref().is_some_and(Connection::has_unwritten)
+    }
+
+    /// Returns true if nothing can be written before the server has sent its part of a handshake.
+    pub(super) fn waits_for_handshake(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(Connection::waits_for_handshake)
+    }
+
+    /// Returns the tokens that the request in flight asks for; `None` without one.
+    pub(super) fn asked_tokens(&self) -> Option<u32> {
+        Some(self.flight.as_ref()?.request.output_tokens)
     }
 
     /// Takes a request, which [`Self::write`] writes, and the conversation that it begins.
@@ -118,17 +134,27 @@ impl Slot {
 
     /// Writes what the connection takes of the request.
     pub(super) fn write(&mut self, clock: &Clock) -> Turn {
-        let (Some(socket), Some(flight)) = (&mut self.socket, &mut self.flight) else {
+        let Some(connection) = &mut self.connection else {
             return Turn::Going;
         };
+        let Some(flight) = &mut self.flight else {
+            // A message of TLS itself.
+            return match connection.flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Turn::Going,
+                flushed => {
+                    self.connection = self.connection.take().filter(|_| flushed.is_ok());
+                    Turn::Written
+                }
+            };
+        };
         if self.is_connecting
-            && let Err(error) = socket.check_open()
+            && let Err(error) = connection.socket.check_open()
         {
             return self.fail_to_connect(&error, clock.now());
         }
         while flight.written < flight.request.bytes.len() {
             let now = clock.now();
-            match socket.write(&flight.request.bytes[flight.written..]) {
+            match connection.write(&flight.request.bytes[flight.written..]) {
                 Ok(count) => {
                     self.is_connecting = false;
                     flight.sent.get_or_insert(now);
@@ -140,7 +166,11 @@ impl Slot {
                 Err(error) => return self.break_off(&error, clock.now()),
             }
         }
-        Turn::Written
+        match connection.flush() {
+            Ok(()) => Turn::Written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Turn::Going,
+            Err(error) => self.break_off(&error, clock.now()),
+        }
     }
 
     /// Takes data that arrived at that moment. Returns the outcome, and the tokens that it brought.
@@ -153,7 +183,7 @@ impl Slot {
         } = self;
         let Some(flight) = &mut self.flight else {
             // Nothing was asked for: the connection is of no use.
-            self.socket = None;
+            self.connection = None;
             return (Turn::Going, 0);
         };
         flight.last = flight.last.max(arrived);
@@ -179,21 +209,28 @@ impl Slot {
     }
 
     /// Takes the end of the connection.
-    pub(super) fn receive_end(&mut self, now: Moment) -> Turn {
+    pub(super) fn receive_end(&mut self, end: Closing, now: Moment) -> Turn {
         if self.flight.is_none() {
-            self.socket = None;
+            self.connection = None;
             return Turn::Going;
         }
-        if self.response.close() {
+        if end == Closing::Closed && self.response.close() {
             return self.complete(now);
         }
-        let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed");
+        let text = match end {
+            Closing::Closed => "the connection was closed",
+            Closing::CutOff => "the connection was closed, and TLS had not ended",
+        };
+        let gone = io::Error::new(io::ErrorKind::UnexpectedEof, text);
         self.break_off(&gone, now)
     }
 
     /// Ends the request because its connection broke, or sends it again if the server had not seen it.
     pub(super) fn break_off(&mut self, error: &io::Error, now: Moment) -> Turn {
-        self.socket = None;
+        if self.is_connecting {
+            return self.fail_to_connect(error, now);
+        }
+        self.connection = None;
         if let Some(flight) = &mut self.flight
             && self.response.is_untouched()
             && !flight.is_first_of_connection
@@ -208,7 +245,7 @@ impl Slot {
             io::ErrorKind::UnexpectedEof => FailureKind::Truncated,
             _ => FailureKind::Reset,
         };
-        self.fail(describe_failure(kind, error.to_string().as_bytes()), now)
+        self.fail(describe_failure(kind, describe(error).as_bytes()), now)
     }
 
     /// Ends the request if nothing was written or arrived for `stall`.
@@ -227,7 +264,7 @@ impl Slot {
             return false;
         }
         let _ = self.answer.abandon();
-        self.socket = None;
+        self.connection = None;
         self.conversation = None;
         true
     }
@@ -265,27 +302,30 @@ impl Slot {
 
     /// Ends the request with a failure and closes its connection.
     pub(super) fn fail(&mut self, failure: Failure, now: Moment) -> Turn {
-        self.socket = None;
+        self.connection = None;
         self.end(now, End::Failed(failure))
             .map_or(Turn::Going, Turn::Ended)
     }
 
-    fn fail_to_connect(&mut self, error: &io::Error, now: Moment) -> Turn {
+    /// Ends the request, for which no connection comes about.
+    pub(super) fn fail_to_connect(&mut self, error: &io::Error, now: Moment) -> Turn {
         self.is_connecting = false;
-        self.fail(
-            describe_failure(FailureKind::Connect, error.to_string().as_bytes()),
-            now,
-        )
+        let kind = if is_own_limit(error) {
+            FailureKind::OwnLimit
+        } else {
+            FailureKind::Connect
+        };
+        self.fail(describe_failure(kind, describe(error).as_bytes()), now)
     }
 
     fn complete_broken(&mut self, now: Moment) -> Turn {
-        self.socket = None;
+        self.connection = None;
         self.complete(now)
     }
 
     fn complete(&mut self, now: Moment) -> Turn {
         if !self.response.keeps_alive {
-            self.socket = None;
+            self.connection = None;
         }
         self.idle_since = now;
         let status = self.response.status;

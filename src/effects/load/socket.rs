@@ -1,6 +1,6 @@
 //! A socket whose data has the kernel's stamp of its arrival.
 
-use std::io::{self, IoSliceMut, Read, Write};
+use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -24,9 +24,17 @@ pub(super) struct Received {
 }
 
 impl Socket {
-    /// Opens a connection and waits for it.
-    pub(super) fn connect(address: SocketAddr, wait: Duration) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, wait)?;
+    /// Opens a connection and waits for it. `first` is done before it ceases to block, with the same limit of time for each wait.
+    pub(super) fn connect(
+        address: SocketAddr,
+        wait: Duration,
+        first: &mut dyn FnMut(&mut TcpStream) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut stream = TcpStream::connect_timeout(&address, wait)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(wait))?;
+        stream.set_write_timeout(Some(wait))?;
+        first(&mut stream)?;
         stream.set_nonblocking(true)?;
         Self::prepare(stream)
     }
@@ -62,9 +70,9 @@ impl Socket {
         }
     }
 
-    /// Writes what the kernel takes now.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+    /// Returns the way out, which takes what the kernel takes now.
+    pub(super) const fn writer(&mut self) -> &mut TcpStream {
+        &mut self.0
     }
 
     /// Reads what is there into `buffer`. `control` is room for the stamp, from [`room_for_stamp`].
@@ -87,11 +95,6 @@ impl Socket {
             stamp,
         })
     }
-
-    /// Returns true if the other side has closed the connection, or sent what nobody asked for.
-    pub(super) fn is_stale(&mut self) -> bool {
-        !matches!(self.0.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
 }
 
 impl AsFd for Socket {
@@ -107,6 +110,7 @@ pub(super) fn room_for_stamp() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::TcpListener;
     use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -115,7 +119,7 @@ mod tests {
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = Socket::connect(address, Duration::from_secs(5)).unwrap();
+        let socket = Socket::connect(address, Duration::from_secs(5), &mut |_| Ok(())).unwrap();
         (socket, listener.accept().unwrap().0)
     }
 
@@ -151,12 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_end_and_staleness_are_seen() {
+    fn the_end_is_seen() {
         let (mut socket, far) = pair();
-        assert!(!socket.is_stale());
         drop(far);
         assert_eq!(read(&mut socket).bytes, 0);
-        assert!(socket.is_stale());
     }
 
     #[test]

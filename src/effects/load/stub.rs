@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::job::{Job, Watch};
+use super::room::most_connections;
 use super::run::run_load;
 use super::target::Target;
 use crate::effects::blocking::blocking;
@@ -37,17 +38,15 @@ pub async fn find_ceiling(
     let address = listener
         .local_addr()
         .at(Kind::Host, || "cannot listen on 127.0.0.1".to_owned())?;
+    // Both ends of its connections are open here.
+    let room = u32::try_from(most_connections() / 2).unwrap_or(u32::MAX);
+    let streams = job.stage.load.most_in_flight().unwrap_or(STREAMS);
     let is_over = Arc::new(AtomicBool::new(false));
     let stub = tokio::spawn(accept_all(listener, job.settings.api, is_over.clone()));
     let trial = Job {
-        target: Target {
-            address,
-            host: address.to_string(),
-            base_path: String::new(),
-            key: None,
-        },
+        target: Target::plain(address),
         stage: Stage {
-            load: Load::Concurrency(job.stage.load.most_in_flight().unwrap_or(STREAMS).min(STREAMS)),
+            load: Load::Concurrency(streams.min(STREAMS).min(room).max(1)),
             extent: Extent {
                 requests: u32::MAX,
                 least_s: 0,
@@ -214,12 +213,7 @@ mod tests {
             turns: Turns::SINGLE,
         };
         let job = Job {
-            target: Target {
-                address: ([127, 0, 0, 1], 1).into(),
-                host: "a".to_owned(),
-                base_path: String::new(),
-                key: None,
-            },
+            target: Target::plain(([127, 0, 0, 1], 1).into()),
             settings: RequestSettings {
                 api: Api::Completions,
                 model: "stub".to_owned(),

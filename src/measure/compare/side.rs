@@ -69,7 +69,7 @@ impl Side {
     }
 }
 
-/// Refuses sides in which one run is there twice: under one name, or copied under another one.
+/// Refuses sides in which one run is there twice: under one name, or copied under another one. One of the sides may have none.
 ///
 /// # Errors
 /// [`Kind::Usage`] with both names.

@@ -102,6 +102,7 @@ fn result(began: &str, slow: f64) -> Measurement {
         verdicts: Vec::new(),
         trust: Trust::Trusted,
         timeline: Vec::new(),
+        complete: true,
         saved_to: None,
     }
 }

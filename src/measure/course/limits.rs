@@ -101,10 +101,12 @@ pub struct Attained {
 }
 
 impl Attained {
-    /// Counts the measured requests of a run.
+    /// Counts the measured requests of a run, but for those that this host had no room for.
     #[must_use]
     pub fn of(limits: &Limits, records: &[Record]) -> Self {
-        let measured = records.iter().filter(|record| record.phase == Phase::Measured);
+        let measured = records
+            .iter()
+            .filter(|record| record.phase == Phase::Measured && !record.is_own_fault());
         let mut attained = Self::default();
         for record in measured {
             attained.ended += 1;

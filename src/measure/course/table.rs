@@ -17,7 +17,7 @@ pub fn describe_point(
     let high = limits.map_or(Percentile::P90, |limits| limits.percentile);
     let gpus = run.server.gpus().map(f64::from);
     let (outcome, reason) = match outcome {
-        PointOutcome::Measured => ("measured", None),
+        PointOutcome::Measured => ("measured", list_worst(run)),
         PointOutcome::Meets => ("meets", None),
         PointOutcome::Misses(reason) => ("misses", Some(reason)),
         PointOutcome::Undecided(reason) => ("undecided", Some(reason)),
@@ -48,6 +48,16 @@ pub fn describe_point(
         }),
         file: run.saved_to.clone().unwrap_or_default(),
     }
+}
+
+/// Returns the subjects of the verdicts that make the trust in a run what it is; `None` if nothing speaks against it.
+fn list_worst(run: &Measurement) -> Option<String> {
+    let worst = run
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.trust == run.trust && run.trust > Trust::Unknown);
+    let subjects: Vec<&str> = worst.map(|verdict| verdict.about.as_str()).collect();
+    (!subjects.is_empty()).then(|| subjects.join(", "))
 }
 
 /// Returns the point as a course takes it; `None` if it is none of this version.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::words::{percent, verdict, with_hint};
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::to_float;
+use crate::measure::record::End;
 use crate::report::{Figures, Trust, Verdict};
 
 /// Lag at which a client of this kind is idle, and one at which it is the slower side.
@@ -21,9 +22,31 @@ const PRESSURE: f64 = 0.5;
 /// Share of requests that may have been sent again on a new connection.
 const RECONNECTS: f64 = 0.01;
 
+/// Judges the room for connections on this host: requests without one never left it. `None` if all had one.
+pub(super) fn judge_room(evidence: &Evidence) -> Option<Verdict> {
+    let mut without = evidence.records.iter().filter(|record| record.is_own_fault());
+    let first = without.next()?;
+    let count = 1 + without.count();
+    let cause = match &first.end {
+        End::Failed(failure) => failure.text.as_str(),
+        _ => "",
+    };
+    let text = format!(
+        "{count} of {} requests were not sent, because this host has no room for their connections: {cause}",
+        evidence.records.len()
+    );
+    Some(with_hint(
+        verdict("client", Trust::Untrusted, text),
+        "ulimit -n N raises the limit of open files; a lower load needs fewer connections",
+    ))
+}
+
 /// Judges the client's own delays. Arrivals have the kernel's stamps, so a delay holds only the next request back, and puts
 /// chunks that arrived apart under the stamp of the last one.
 pub(super) fn judge_lag(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
+    if let Some(verdict) = judge_room(evidence) {
+        return Some(verdict);
+    }
     let client = &evidence.client;
     let lag = client.lag.quantile(0.99);
     let reads = client.stamped + client.unstamped;

@@ -75,7 +75,10 @@ const JUDGES: [Judge; 26] = [
 #[must_use]
 pub fn judge_run(evidence: &Evidence, figures: Option<&Figures>) -> Vec<Verdict> {
     let Some(figures) = figures else {
-        return vec![requests::judge_nothing(evidence, data::explain_end(evidence))];
+        return vec![
+            client::judge_room(evidence)
+                .unwrap_or_else(|| requests::judge_nothing(evidence, data::explain_end(evidence))),
+        ];
     };
     JUDGES
         .iter()

@@ -68,12 +68,35 @@ fn list_failures(records: &[Record]) -> String {
 /// Judges a run without a window: nothing was measured. `end_of_data` says that the data ended, if they did.
 pub(super) fn judge_nothing(evidence: &Evidence, end_of_data: Option<String>) -> Verdict {
     let kinds = list_failures(&evidence.records);
-    let text = if kinds.is_empty() {
-        end_of_data.unwrap_or_else(|| "the run ended before the warm-up did".to_owned())
-    } else {
-        format!("no request was measured: {kinds}")
-    };
-    verdict("requests", Trust::Untrusted, text)
+    match end_of_data {
+        _ if !kinds.is_empty() => {
+            let text = format!("no request was measured: {kinds}");
+            verdict("requests", Trust::Untrusted, text)
+        }
+        Some(text) => verdict("requests", Trust::Untrusted, text),
+        None => with_hint(
+            verdict("requests", Trust::Untrusted, describe_warm_up(&evidence.records)),
+            "pass a smaller --max-concurrency or --output-len; --no-warm-up measures from the first request on",
+        ),
+    }
+}
+
+/// Returns the state of a warm-up in which a run ended.
+fn describe_warm_up(records: &[Record]) -> String {
+    let begin = records.iter().map(|record| record.sent).min().unwrap_or_default();
+    let end = records
+        .iter()
+        .map(|record| record.ended)
+        .max()
+        .unwrap_or_default();
+    let complete = records.iter().filter(|record| record.is_complete()).count();
+    let asked: u64 = records.iter().map(|record| u64::from(record.asked_tokens)).sum();
+    let come: u64 = records.iter().map(Record::tokens).sum();
+    format!(
+        "the run ended after {:.0} s, before the warm-up did: {complete} of {} answers were complete, {come} of {asked} tokens had come",
+        end.since(begin).as_secs_f64(),
+        records.len()
+    )
 }
 
 /// Judges the lengths of the prompts by the server's count, where they are known: those of a data file may not be.

@@ -516,6 +516,51 @@ fn a_run_without_an_answer_says_so() {
     assert_eq!(verdicts[0].text, "no request was measured: 200: no connection");
 }
 
+/// A host without open files for all connections says nothing about the server, with figures and without.
+#[test]
+fn connections_that_this_host_had_no_room_for_are_the_clients() {
+    for has_window in [true, false] {
+        let evidence = changed(|evidence| {
+            evidence.window = evidence.window.filter(|_| has_window);
+            for record in evidence
+                .records
+                .iter_mut()
+                .filter(|record| record.number % 2 == 0)
+            {
+                record.chunks.clear();
+                record.end = failed(FailureKind::OwnLimit);
+            }
+        });
+        let verdicts = judged(&evidence);
+        let client = verdicts.iter().find(|verdict| verdict.about == "client").unwrap();
+        assert_eq!(client.trust, Trust::Untrusted);
+        assert!(
+            client.text.starts_with("100 of 200 requests were not sent"),
+            "{}",
+            client.text
+        );
+    }
+}
+
+#[test]
+fn a_warm_up_without_an_end_says_how_far_it_came() {
+    let evidence = changed(|evidence| {
+        evidence.window = None;
+        evidence.records.truncate(4);
+        for record in &mut evidence.records {
+            record.chunks.truncate(3);
+            record.end = End::Cut;
+        }
+    });
+    let verdict = &judged(&evidence)[0];
+    let expected = format!(
+        "0 of 4 answers were complete, 12 of {} tokens had come",
+        4 * OUTPUT
+    );
+    assert!(verdict.text.ends_with(&expected), "{}", verdict.text);
+    assert!(verdict.hint.contains("--no-warm-up"), "{}", verdict.hint);
+}
+
 #[test]
 fn all_words_of_the_verdicts() {
     let mut texts: Vec<String> = Vec::new();

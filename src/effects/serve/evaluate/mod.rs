@@ -59,9 +59,13 @@ pub(in crate::effects) async fn evaluate_model(
     let set = Arc::new(read_questions(task, &step.data, &bytes, step.settings.seed)?);
     let (rows, questions) = count_questions(step, &set, events)?;
     events.activity("look at the server", None);
-    let server = look_at_server(step, http, key.as_ref()).await?;
+    let target = Target::of_url(&step.base_url, key.clone(), http).await?;
+    let server = match look_at_server(step, http, key.as_ref()).await {
+        Ok(server) => server,
+        Err(error) => return Err(target.explain(error).await),
+    };
     let asking = Asking {
-        target: Target::of_url(&step.base_url, key).await?,
+        target,
         model: server.model.clone(),
         settings: step.settings.clone(),
         parallel: step.parallel,
@@ -136,7 +140,7 @@ pub(in crate::effects) async fn evaluate_model(
     };
     keep_result(step, &mut result, file)?;
     if result.counts.answered() == 0 {
-        return Err(nothing_answered(&result));
+        return Err(asking.target.explain(nothing_answered(&result)).await);
     }
     Ok(result)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::run::Run;
-use super::sitting::{Place, Sitting, nothing_measured};
+use super::sitting::{Place, Sitting, StageEnd, nothing_measured};
 use crate::effects::files;
 use crate::effects::load::{InFlight, NextStage};
 use crate::effects::results::{read_measurement, read_partial_sweep};
@@ -137,17 +137,20 @@ async fn measure_point(
     }
     let limits = step.course.limits();
     let attained = limits.map(|limits| Attained::of(limits, &ended.ran.records));
-    let early = ended.early.map(|text| Verdict {
-        about: "limits".to_owned(),
-        trust: Trust::Untrusted,
-        text,
-        hint: String::new(),
+    let end = ended.early.map_or(StageEnd::Whole, |text| {
+        StageEnd::Early(Verdict {
+            about: "limits".to_owned(),
+            trust: Trust::Untrusted,
+            text,
+            hint: String::new(),
+        })
     });
     let measurement = sitting
-        .conclude(ended.ran, (&ended.before, &ended.after), early)
+        .conclude(ended.ran, (&ended.before, &ended.after), end)
         .await?;
     if is_dead(&measurement, limits.is_some()) {
-        return Err(nothing_measured(&measurement, sitting.name()));
+        let error = nothing_measured(&measurement, sitting.name());
+        return Err(sitting.job.target.explain(error).await);
     }
     let outcome = limits
         .zip(attained)
@@ -313,7 +316,7 @@ fn line_of(point: &SweptPoint) -> String {
         },
     );
     let outcome = match (&*point.outcome, &point.reason, point.trust) {
-        ("measured", _, Some(trust)) if trust > Trust::Unknown => format!(" [{}]", trust.word()),
+        ("measured", Some(reason), Some(trust)) => format!(" [{}: {reason}]", trust.word()),
         ("measured", ..) => String::new(),
         (outcome, Some(reason), _) => format!("; {outcome}: {reason}"),
         (outcome, None, _) => format!("; {outcome}"),

@@ -42,6 +42,8 @@ pub(super) struct Ended {
     pub(super) after: Look,
     /// The reason why it was ended before its extent.
     pub(super) early: Option<String>,
+    /// True if the user broke it off.
+    pub(super) is_interrupted: bool,
 }
 
 impl Run {
@@ -85,9 +87,14 @@ impl Run {
     /// # Errors
     /// Those of [`run_stages`].
     pub(super) async fn stage(&mut self, sitting: &Sitting<'_>) -> Result<Ended> {
-        let Place { http, events, .. } = sitting.place;
+        let Place {
+            http,
+            events,
+            interrupt,
+            ..
+        } = sitting.place;
         let url = &sitting.step.base_url;
-        let (mut before, mut early) = (None, None);
+        let (mut before, mut early, mut is_interrupted) = (None, None, false);
         events.activity("warm up", None);
         let mut in_flight = Vec::new();
         let mut ticks = tokio::time::interval(LOOK);
@@ -97,11 +104,20 @@ impl Run {
                     let Some(ran) = ran else {
                         return Err(self.failure().await);
                     };
-                    let after = witness::look_at(http, url, &self.watch).await;
+                    let is_interrupted = is_interrupted && ran.was_stopped;
+                    let after = match &before {
+                        // The user does not wait for the server.
+                        Some(before) if is_interrupted => Look::clone(before),
+                        _ => witness::look_at(http, url, &self.watch).await,
+                    };
                     let before = before.unwrap_or_else(|| after.clone());
                     // A stage may have ended by itself at the same moment.
                     let early = early.filter(|_| ran.was_stopped);
-                    return Ok(Ended { ran, before, after, early });
+                    return Ok(Ended { ran, before, after, early, is_interrupted });
+                }
+                () = interrupt.raised(), if !is_interrupted => {
+                    is_interrupted = true;
+                    self.watch.end_stage();
                 }
                 _ = ticks.tick() => {
                     if self.watch.measuring_since().is_some() {

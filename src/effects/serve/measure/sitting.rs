@@ -1,7 +1,7 @@
 //! A sitting: everything that all loads of it share, and the result of each.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::effects::env::Env;
 use crate::effects::files;
@@ -12,16 +12,17 @@ use crate::effects::serve::prompts::{Asked, Prompts, find_prompts};
 use crate::effects::serve::results;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::witness::{self, Look};
+use crate::effects::signal::Interrupt;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::measure::compare::deciding_arguments;
 use crate::measure::course::Limits;
 use crate::measure::{
-    Drawn, Evidence, Kept, Load, Moment, PromptForm, RequestSettings, RunDescription, Stage, describe_record,
-    summarize_gpus, summarize_run,
+    Drawn, Evidence, Kept, Load, Moment, Phase, PromptForm, RequestSettings, RunDescription, Stage,
+    describe_record, summarize_gpus, summarize_run,
 };
 use crate::plan::MeasureLoad;
-use crate::report::{MeasuredFile, MeasuredServer, Measurement, Verdict};
+use crate::report::{MeasuredFile, MeasuredServer, Measurement, Trust, Verdict};
 use crate::secret::Secret;
 use crate::sglang::api::unexpected;
 use crate::units;
@@ -42,6 +43,19 @@ pub(in crate::effects) struct Place<'a> {
     pub(in crate::effects) runtime: Option<&'a Runtime<'a>>,
     /// The events of the step.
     pub(in crate::effects) events: &'a StepEvents<'a>,
+    /// The user's wish to end it.
+    pub(in crate::effects) interrupt: &'a Interrupt,
+}
+
+/// The end of a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum StageEnd {
+    /// It has its whole extent.
+    Whole,
+    /// It was ended before its extent, for that reason.
+    Early(Verdict),
+    /// The user broke it off.
+    Interrupted,
 }
 
 /// A sitting.
@@ -76,13 +90,18 @@ impl<'a> Sitting<'a> {
             http,
             runtime,
             events,
+            ..
         } = place;
         std::fs::create_dir_all(&step.results_dir)
             .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
         events.activity("look at the server", None);
+        let target = Target::of_url(&step.base_url, key.clone(), http).await?;
         let model = match &step.model {
             Some(model) => model.clone(),
-            None => first_model(http, &step.base_url, key.as_ref()).await?,
+            None => match first_model(http, &step.base_url, key.as_ref()).await {
+                Ok(model) => model,
+                Err(error) => return Err(target.explain(error).await),
+            },
         };
         let (mut first, largest) = stages;
         let settings = RequestSettings {
@@ -103,7 +122,7 @@ impl<'a> Sitting<'a> {
         // All requests of a trace: no more than it has.
         first.extent.requests = first.extent.requests.min(prompts.most());
         let job = Job {
-            target: Target::of_url(&step.base_url, key).await?,
+            target,
             settings,
             stage: first,
             limits,
@@ -163,8 +182,8 @@ impl<'a> Sitting<'a> {
         self.step.server.as_ref().map_or("server", |server| server.name())
     }
 
-    /// Judges a stage, and keeps its result. `looks` are those at the beginning and the end of its measuring; `early` is the
-    /// reason why it was ended before its extent.
+    /// Judges a stage, and keeps its result. `looks` are those at the beginning and the end of its measuring. Of one that was broken
+    /// off the requests are kept, too, and the server is not asked any more.
     ///
     /// # Errors
     /// [`Kind::Host`] when the result cannot be kept.
@@ -172,11 +191,16 @@ impl<'a> Sitting<'a> {
         &self,
         ran: Ran,
         (before, after): (&Look, &Look),
-        early: Option<Verdict>,
+        end: StageEnd,
     ) -> Result<Measurement> {
         let Place { http, runtime, .. } = self.place;
         let step = self.step;
-        let told_after = witness::description_of(http, &step.base_url).await;
+        let is_whole = end != StageEnd::Interrupted;
+        let told_after = if is_whole {
+            witness::description_of(http, &step.base_url).await
+        } else {
+            self.told.clone()
+        };
         let samples = self.gpus.as_ref().map(GpuWatch::samples).unwrap_or_default();
         let measured_gpus = ran.window.and_then(|(from, to)| {
             let at = |moment: Moment| ran.began_unix + moment.seconds();
@@ -210,12 +234,18 @@ impl<'a> Sitting<'a> {
             vocabulary: self.prompts.vocabulary,
             temperature: TEMPERATURE,
         };
-        let mut measurement = summarize_run(&evidence, run, early);
+        let further = match end {
+            StageEnd::Whole => None,
+            StageEnd::Early(verdict) => Some(verdict),
+            StageEnd::Interrupted => Some(broken_off(&evidence)),
+        };
+        let mut measurement = summarize_run(&evidence, run, further);
+        measurement.complete = is_whole;
         let path = results::path_of(&step.results_dir, self.name(), "bench");
         measurement.saved_to = Some(path.to_string_lossy().into_owned());
         results::save(&path, Measurement::SCHEMA, &measurement)?;
-        if let Some(records) = &step.records
-            && let Err(error) = write_records(Path::new(records), &evidence)
+        if let Some(records) = self.records_beside(&path, is_whole)
+            && let Err(error) = write_records(&records, &evidence)
         {
             // The measurement itself is kept and stands.
             self.place
@@ -223,6 +253,24 @@ impl<'a> Sitting<'a> {
                 .warning(error.to_string(), "the result is kept without its requests");
         }
         Ok(measurement)
+    }
+
+    /// Returns the file of the requests of a result: the user's, or one beside a result that is not whole.
+    fn records_beside(&self, result: &Path, is_whole: bool) -> Option<PathBuf> {
+        let asked = self.step.records.as_ref().map(PathBuf::from);
+        asked.or_else(|| (!is_whole).then(|| result.with_extension("records.jsonl")))
+    }
+
+    /// Returns the error of a measurement that the user broke off, with the places of what is kept.
+    pub(super) fn interrupted(&self, measurement: &Measurement) -> Error {
+        let result = measurement.saved_to.as_deref().unwrap_or_default();
+        let mut error = Error::new(Kind::Interrupted, "interrupted").hint(format!(
+            "what was measured is kept, marked as incomplete: dsr1 bench report {result}"
+        ));
+        if let Some(records) = self.records_beside(Path::new(result), false) {
+            error = error.hint(format!("its requests are in {}", records.display()));
+        }
+        error
     }
 
     /// Returns the first difference between this sitting and an earlier one, of which `kept` is a result: the engine's arguments
@@ -302,6 +350,24 @@ fn new_seed() -> u64 {
     seed >> 12
 }
 
+/// Returns the verdict on a run that the user broke off.
+fn broken_off(evidence: &Evidence) -> Verdict {
+    let measured = evidence
+        .records
+        .iter()
+        .filter(|record| record.phase == Phase::Measured && record.is_complete());
+    Verdict {
+        about: "complete".to_owned(),
+        trust: Trust::Untrusted,
+        text: format!(
+            "it was interrupted when {} of {} requests had been measured",
+            measured.count(),
+            evidence.extent.requests
+        ),
+        hint: "measure again".to_owned(),
+    }
+}
+
 fn write_records(path: &Path, evidence: &Evidence) -> Result<()> {
     let mut text = String::new();
     for record in &evidence.records {
@@ -314,11 +380,13 @@ fn write_records(path: &Path, evidence: &Evidence) -> Result<()> {
 /// Returns the error for a run without one measured answer.
 pub(super) fn nothing_measured(measurement: &Measurement, name: &str) -> Error {
     let path = Path::new(measurement.saved_to.as_deref().unwrap_or_default());
-    let text = measurement
-        .verdicts
-        .first()
-        .map_or_else(String::new, |verdict| verdict.text.clone());
-    let mut error = Error::new(Kind::Untrusted, format!("nothing was measured of {name}")).cause(text);
+    let mut error = Error::new(Kind::Untrusted, format!("nothing was measured of {name}"));
+    if let Some(verdict) = measurement.verdicts.first() {
+        error = error.cause(verdict.text.clone());
+        if !verdict.hint.is_empty() {
+            error = error.hint(verdict.hint.clone());
+        }
+    }
     for (kind, example) in &measurement.requests.examples {
         error = error.cause(format!("{kind}: {example}"));
     }
