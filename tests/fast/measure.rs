@@ -258,7 +258,7 @@ fn another_user_of_the_server_is_seen() {
     let verdicts = result["verdicts"].as_array().unwrap();
     let only = verdicts
         .iter()
-        .find(|verdict| verdict["about"] == "only load")
+        .find(|verdict| verdict["about"] == "other users")
         .unwrap();
     assert_eq!(only["trust"], "untrusted", "{only}");
     assert!(
@@ -283,8 +283,8 @@ fn the_server_s_own_ttft_stands_beside_the_client_s() {
     // A busy machine makes the server late, and it says so itself.
     assert!((39.0..60.0).contains(&own_ms), "{own}");
     assert_eq!(
-        text("only load"),
-        "no one else used the server, by its own count of requests"
+        text("other users"),
+        "none, by the server's own count of requests"
     );
 }
 

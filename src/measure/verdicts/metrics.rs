@@ -20,15 +20,15 @@ pub(super) fn judge_others(evidence: &Evidence, _: &Figures) -> Option<Verdict> 
     let ended = evidence.server.ended?;
     let allowed = to_float(ended.of_client) * (1.0 + OTHERS) + to_float(ended.in_flight) + 1.0;
     if to_float(ended.of_server) <= allowed {
-        let text = "no one else used the server, by its own count of requests";
-        return Some(verdict("only load", Trust::Trusted, text));
+        let text = "none, by the server's own count of requests";
+        return Some(verdict("other users", Trust::Trusted, text));
     }
     let text = format!(
         "the server ended {} requests while it was measured, and {} of them are of this client",
         ended.of_server, ended.of_client
     );
     Some(with_hint(
-        verdict("only load", Trust::Untrusted, text),
+        verdict("other users", Trust::Untrusted, text),
         "measure a server that no one else uses",
     ))
 }
@@ -57,7 +57,7 @@ pub(super) fn judge_ttft(evidence: &Evidence, figures: &Figures) -> Option<Verdi
 pub(super) fn judge_idle(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     let share = evidence.server.idle_share?;
     let is_closed = matches!(evidence.load, Load::Concurrency(_)) && evidence.lengths.turns.think_s <= 0.0;
-    let text = format!("the scheduler had no work in {} of the time", percent(share));
+    let text = format!("it had no work in {} of the time", percent(share));
     if !is_closed || share <= IDLE {
         return Some(verdict("scheduler", Trust::Trusted, text));
     }

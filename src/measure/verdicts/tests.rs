@@ -266,7 +266,7 @@ fn planted() -> Vec<Planted> {
                     in_flight: 4,
                 });
             }),
-            &[("only load", Untrusted)],
+            &[("other users", Untrusted)],
         ),
         (
             "a server that tells of other requests",
