@@ -281,7 +281,7 @@ impl Context {
         work: impl Future<Output = Result<T>>,
         on_signal: impl FnOnce() -> bool,
     ) -> Result<T> {
-        let (name, kept) = {
+        let error = {
             let mut work = Box::pin(work);
             let name = tokio::select! {
                 done = &mut work => return done,
@@ -295,13 +295,15 @@ impl Context {
             } else {
                 Ok(None)
             };
+            let error = Error::new(Kind::Interrupted, format!("interrupted by {name}"));
             match kept {
                 Ok(Some(done)) => return Ok(done),
-                Ok(None) => (name, Vec::new()),
-                Err(error) => (name, error.hints().to_vec()),
+                Ok(None) => error,
+                Err(kept) if kept.kind() == Kind::Interrupted => error.with_hints(kept.hints().to_vec()),
+                // It could not keep what it has.
+                Err(failed) => error.also(failed.message()).with_hints(failed.hints().to_vec()),
             }
         };
-        let error = Error::new(Kind::Interrupted, format!("interrupted by {name}")).with_hints(kept);
         tokio::select! {
             removed = self.effects.clean_up() => Err(removed.iter().fold(error, |error, one| error.also(fate(one)))),
             _ = signal::wait() => {

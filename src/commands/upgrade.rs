@@ -225,11 +225,13 @@ impl Upgrade<'_> {
                 figure.tolerance_percent
             ));
         }
-        Some(if is_any {
-            error
-        } else {
-            error.cause("more requests failed than before")
-        })
+        if is_any {
+            return Some(error);
+        }
+        Some(error.cause(format!(
+            "more requests fail than before: {}",
+            compared.untrusted.join("; ")
+        )))
     }
 
     /// Starts the old server again, and returns the error for which that was necessary. `down` is the time since which nobody

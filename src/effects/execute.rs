@@ -126,6 +126,8 @@ impl Effects {
     /// The error of the step that failed.
     pub async fn execute(&self, plan: &Plan, reporter: &dyn Reporter) -> Result<Report> {
         let begun = Instant::now();
+        // An earlier plan may have been interrupted, such as that of a server that is replaced.
+        self.interrupt.lower();
         for text in plan.remarks() {
             reporter.event(&Event::Note { text });
         }
@@ -189,6 +191,12 @@ impl Effects {
             self.interrupt.raise();
         }
         keeps
+    }
+
+    /// Returns true if the user interrupted the last plan, and it ended by itself all the same.
+    #[must_use]
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupt.is_raised()
     }
 
     /// Removes the servers that an interrupted plan started and did not hand over; returns those that are gone.

@@ -15,6 +15,11 @@ impl Interrupt {
         self.0.send_replace(true);
     }
 
+    /// Forgets an earlier wish.
+    pub(in crate::effects) fn lower(&self) {
+        self.0.send_replace(false);
+    }
+
     /// Returns true once it was told.
     pub(in crate::effects) fn is_raised(&self) -> bool {
         *self.0.borrow()

@@ -282,10 +282,7 @@ fn the_server_s_own_ttft_stands_beside_the_client_s() {
     let own_ms: f64 = own.split(' ').next().unwrap().parse().unwrap();
     // A busy machine makes the server late, and it says so itself.
     assert!((39.0..60.0).contains(&own_ms), "{own}");
-    assert_eq!(
-        text("other users"),
-        "none, by the server's own count of requests"
-    );
+    assert_eq!(text("other users"), "none, by the server's own count of requests");
 }
 
 #[test]

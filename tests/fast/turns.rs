@@ -338,15 +338,19 @@ fn the_conversations_of_a_file_are_held_with_the_servers_own_answers() {
     let conversations = ran.conversations();
     // Those of the warm-up may be shorter, and those at the end are cut.
     let whole: Vec<usize> = conversations.values().skip(2).take(10).map(Vec::len).collect();
+    assert!(whole.len() > 5, "{whole:?}");
     assert!(whole.iter().all(|turns| [2, 3].contains(turns)), "{whole:?}");
+    let mut pairs = 0;
     for turns in conversations.values() {
         for pair in turns.windows(2).filter(|pair| is_complete(pair[1])) {
+            pairs += 1;
             assert_eq!(number(pair[0], "output_tokens_asked"), 5);
             let history = number(pair[0], "prompt_tokens") + 5;
             assert_eq!(number(pair[1], "prompt_tokens"), history + 3);
             assert_eq!(number(pair[1], "cached_tokens"), history);
         }
     }
+    assert!(pairs > 15, "{pairs}");
 }
 
 #[test]
@@ -377,12 +381,15 @@ fn a_pause_is_between_two_turns_and_is_no_missing_load() {
     let (home, truth) = (Home::new(), Truth::start(shape()));
     let args = [&LOAD[..], &["--think-time", "0.15"]].concat();
     let ran = bench(&home, &truth, &args);
+    let mut pauses = 0;
     for turns in ran.conversations().values() {
         for pair in turns.windows(2) {
+            pauses += 1;
             let pause = seconds(pair[1], "sent_s") - seconds(pair[0], "ended_s");
             assert!(pause >= 0.15, "{pause}");
         }
     }
+    assert!(pauses > 15, "{pauses}");
     assert_eq!(ran.result["load"]["think_s"], 0.15);
     // Most of the time is between two turns.
     assert!(ran.result["figures"]["concurrency"].as_f64().unwrap() < 2.5);

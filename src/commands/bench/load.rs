@@ -77,6 +77,10 @@ pub(in crate::commands) async fn measure_profile(
     };
     let plan = plan::measure_profile(server, &facts)?;
     let report = Box::pin(context.carry_out(&plan)).await?;
+    if context.effects.was_interrupted() {
+        // The measurement was complete by then; what follows it is not to begin.
+        return Err(Error::new(Kind::Interrupted, "interrupted after a measurement"));
+    }
     measured(&report).cloned().ok_or_else(no_result)
 }
 
@@ -399,7 +403,8 @@ fn lengths_of(bench: &Bench, args: &TrafficArgs) -> Lengths {
         shared_prefix: args.shared_prefix,
         turns: Turns {
             count: args.turns,
-            think_s: args.think_time,
+            // A single turn has nothing behind it.
+            think_s: if args.turns > 1 { args.think_time } else { 0.0 },
         },
         ..plan::load_of_profile(bench).1
     }

@@ -54,6 +54,10 @@ impl Position {
         };
         let second = &time[..SECOND];
         let is_earlier = second < self.second.as_str();
+        if second > self.second.as_str() {
+            // The daemon had fewer messages than were read: a later second repeats nothing.
+            self.repeated = 0;
+        }
         if self.repeated > 0 {
             // A daemon may repeat an earlier message that lies between them, or leave it out: it is not counted.
             self.repeated -= usize::from(!is_earlier);
@@ -277,6 +281,21 @@ mod tests {
         position.begin();
         assert_eq!(read(&mut position, &log[3..]), [""; 0]);
         assert_eq!(read(&mut position, &[(NEXT, "f")]), ["f"]);
+    }
+
+    /// A daemon may have lost messages that were read, by a rotation of its file.
+    #[test]
+    fn new_messages_are_read_even_if_old_ones_are_gone() {
+        let mut position = Position::default();
+        assert_eq!(
+            read(&mut position, &[(EARLIER, "a"), (LATER, "b"), (LATER, "c")]),
+            ["a", "b", "c"]
+        );
+        position.begin();
+        assert_eq!(
+            read(&mut position, &[(LATER, "c"), (NEXT, "d"), (NEXT, "e")]),
+            ["d", "e"]
+        );
     }
 
     /// A part of a long line has the time of the line's first part, and a clock may be set back.

@@ -7,7 +7,7 @@ use super::comparison::refuse_differences;
 use super::difference::{list_differences, list_missing_of_sides};
 use super::ratio::{METRICS, compare_figure};
 use super::side::Side;
-use crate::report::{FigureVerdict, GateVerdict, Gated, GatedFigure, Ratio, SideDifference};
+use crate::report::{FigureVerdict, GateVerdict, Gated, GatedFigure, Ratio, SideDifference, Trust};
 
 /// The parts by which a figure may be worse, in percent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,12 +121,17 @@ fn judge(baseline: &Side, result: &Side, rules: Rules) -> Gated {
             untrusted.push("neither side has a figure to judge".to_owned());
         }
     }
-    let more_failures = result.failed_share() - baseline.failed_share() > MORE_FAILURES;
-    let verdict = if !untrusted.is_empty() {
+    // Many failures make a result untrusted: that is the server's regression unless the client is to blame.
+    let has_more_failures = result.failed_share() - baseline.failed_share() > MORE_FAILURES
+        && baseline.trust() != Trust::Untrusted
+        && !result.is_fault_of_client();
+    let verdict = if has_more_failures && !is_refused {
+        GateVerdict::Regression
+    } else if !untrusted.is_empty() {
         GateVerdict::Untrusted
     } else if is_refused {
         GateVerdict::Refused
-    } else if is_any(FigureVerdict::Regression) || more_failures {
+    } else if is_any(FigureVerdict::Regression) {
         GateVerdict::Regression
     } else {
         GateVerdict::Passed

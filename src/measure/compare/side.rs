@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::measure::figures::to_float;
-use crate::report::{ComparedSide, Figures, Measurement, Trust};
+use crate::report::{ComparedSide, Figures, Measurement, Trust, Verdict};
 
 /// A result, or several runs of one load.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,6 +59,14 @@ impl Side {
             .iter()
             .map(|run| of(run.figures.as_ref()?).filter(|value| *value > 0.0))
             .collect()
+    }
+
+    /// Returns true if a run must not be used because its client had no room or too much work, or because the user broke it off.
+    pub(super) fn is_fault_of_client(&self) -> bool {
+        let spoils = |verdict: &Verdict| {
+            verdict.trust == Trust::Untrusted && matches!(verdict.about.as_str(), "client" | "complete")
+        };
+        self.runs.iter().any(|run| run.verdicts.iter().any(spoils))
     }
 
     /// Returns the share of the measured requests that failed.

@@ -3,7 +3,7 @@
 
 use super::{Change, changed, side};
 use crate::measure::compare::{Side, Tolerances, judge_change, judge_replacement};
-use crate::report::{FigureVerdict, GateVerdict, Gated, Trust};
+use crate::report::{FigureVerdict, GateVerdict, Gated, Trust, Verdict};
 
 const TOLERANCES: Tolerances = Tolerances {
     percent: 5.0,
@@ -142,6 +142,37 @@ fn another_server_or_host_is_refused_and_another_engine_is_judged() {
     let found = gate(&side("a", &[1.0]), &newer);
     assert_eq!(found.verdict, GateVerdict::Passed);
     assert_eq!(found.differences[0].what, "sglang");
+}
+
+/// A run with many failures is not trusted; the server is worse all the same, unless the client is to blame.
+#[test]
+fn a_server_that_fails_a_third_of_its_requests_is_a_regression() {
+    let failing = |abouts: &[&str]| {
+        changed(side("b", &[1.0]), |run| {
+            run.requests.completed = run.requests.measured * 2 / 3;
+            run.trust = Trust::Untrusted;
+            run.verdicts.extend(abouts.iter().map(|about| Verdict {
+                about: (*about).to_owned(),
+                trust: Trust::Untrusted,
+                text: "x".to_owned(),
+                hint: String::new(),
+            }));
+        })
+    };
+    let baseline = side("a", &[1.0]);
+    for (abouts, expected) in [
+        (&["requests", "load"][..], GateVerdict::Regression),
+        (&["requests", "client"], GateVerdict::Untrusted),
+        (&["requests", "complete"], GateVerdict::Untrusted),
+    ] {
+        let result = failing(abouts);
+        assert_eq!(gate(&baseline, &result).verdict, expected, "{abouts:?}");
+        let replaced = judge_replacement(&baseline, &result, TOLERANCES);
+        assert_eq!(replaced.verdict, expected, "{abouts:?}");
+        // Runs of the old server that must not be used decide nothing.
+        let replaced = judge_replacement(&failing(&["steady"]), &result, TOLERANCES);
+        assert_eq!(replaced.verdict, GateVerdict::Untrusted, "{abouts:?}");
+    }
 }
 
 #[test]
