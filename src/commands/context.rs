@@ -284,8 +284,10 @@ impl Context {
         let error = {
             let mut work = Box::pin(work);
             let name = tokio::select! {
-                done = &mut work => return done,
+                // The handlers are set before the work begins: a signal to a process without them ends it at once.
+                biased;
                 name = signal::wait() => name?,
+                done = &mut work => return done,
             };
             let kept = if on_signal() {
                 tokio::select! {
