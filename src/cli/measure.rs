@@ -14,7 +14,8 @@ pub struct SubjectArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// URL of a server that is not of this host, or not started by dsr1; the variable `OPENAI_API_KEY` has its key, and
-    /// `SSL_CERT_FILE` names a PEM file of authorities that are trusted for https://.
+    /// `SSL_CERT_FILE` names a PEM file of authorities that are trusted for https://, in place of those of
+    /// this host.
     #[arg(long, value_name = "URL", conflicts_with_all = ["server", "profile_file"])]
     pub url: Option<String>,
     /// Model's name in requests, instead of the first one that the server lists.

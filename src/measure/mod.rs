@@ -19,6 +19,7 @@
 //! | `phases` | warm-up, measuring, tail |
 //! | `stream` | streamed answers as chunks and counts |
 //! | `record` | the record of one request |
+//! | `shortage` | the things that the client's host may lack for a connection |
 //! | `request` | the times of one request |
 //! | `times` | distributions of times |
 //! | `figures` | the figures of a run, by dsr1's definitions |
@@ -55,6 +56,7 @@ mod random;
 mod record;
 mod request;
 mod settings;
+mod shortage;
 mod source;
 pub mod statistics;
 mod stream;
@@ -85,6 +87,7 @@ pub use record::{
     Usage, describe_record,
 };
 pub use settings::RequestSettings;
+pub use shortage::Shortage;
 pub use source::{PromptFile, PromptForm, PromptSource};
 pub use stream::{AnswerRead, AnswerReader, Event, Splitter, TooLong, describe_failure};
 pub use summary::{RunDescription, summarize_run};

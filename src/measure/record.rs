@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::shortage::Shortage;
+
 /// A moment of a run, in nanoseconds since the run began, by a clock that never jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Moment(pub u64);
@@ -142,8 +144,8 @@ impl Finish {
 pub enum FailureKind {
     /// No connection.
     Connect,
-    /// No connection, because this host had no room for one: no open files, no ports, no memory.
-    OwnLimit,
+    /// No connection, because this host lacked this for one.
+    OwnLimit(Shortage),
     /// The connection broke before the answer was complete.
     Reset,
     /// The connection was closed before the answer was complete.
@@ -174,7 +176,9 @@ impl FailureKind {
     pub fn describe(self) -> String {
         match self {
             Self::Connect => "no connection".to_owned(),
-            Self::OwnLimit => "no room for a connection on this host".to_owned(),
+            Self::OwnLimit(shortage) => {
+                format!("no room for a connection on this host: {}", shortage.describe())
+            }
             Self::Reset => "the connection was reset".to_owned(),
             Self::Truncated => "the answer was cut off".to_owned(),
             Self::Stalled => "nothing arrived within --timeout".to_owned(),
@@ -263,7 +267,19 @@ impl Record {
     /// Returns true if this host had no room for its connection: it says nothing about the server.
     #[must_use]
     pub const fn is_own_fault(&self) -> bool {
-        matches!(&self.end, End::Failed(failure) if matches!(failure.kind, FailureKind::OwnLimit))
+        self.shortage().is_some()
+    }
+
+    /// Returns the thing that this host lacked for its connection.
+    #[must_use]
+    pub const fn shortage(&self) -> Option<Shortage> {
+        match &self.end {
+            End::Failed(Failure {
+                kind: FailureKind::OwnLimit(shortage),
+                ..
+            }) => Some(*shortage),
+            _ => None,
+        }
     }
 
     /// Counts its moments from `origin`, which is none of them or before them.

@@ -53,8 +53,9 @@ fn more_connections_than_open_files_are_refused_before_anything_is_asked() {
         let run = with_files(&home, 300, &[args, &["--url", NOBODY]].concat()).expect(3);
         for text in [
             named,
-            "this process may open 300",
+            "the hard limit is 300",
             "ulimit -n ",
+            "as root",
             "is the most without it",
         ] {
             assert!(run.stderr.contains(text), "{args:?}: {}", run.stderr);

@@ -68,7 +68,7 @@ fn figures_within_tls_are_those_of_the_server() {
     assert!(
         result["client"]["stamped_share"]
             .as_f64()
-            .is_none_or(|share| share > 0.5)
+            .is_some_and(|share| share > 0.5)
     );
     // Four streams, one look at the certificate, and the questions before and after.
     let connections = site.front.connections();
@@ -134,6 +134,8 @@ fn each_reason_for_which_tls_fails_is_said_with_what_to_type() {
             &good.front.url(),
             &[
                 "signed by an authority that this host does not trust",
+                "(SSL_CERT_FILE)",
+                "in place of those of this host",
                 "SSL_CERT_FILE=FILE",
             ],
         ),
@@ -174,6 +176,24 @@ fn each_reason_for_which_tls_fails_is_said_with_what_to_type() {
                 assert!(run.stderr.contains(text), "{url} {more:?}: {}", run.stderr);
             }
         }
+    }
+}
+
+/// Such a file would be read in place of the authorities of this host: nothing would be trusted, and no message would say why.
+#[test]
+fn a_variable_that_names_no_file_of_authorities_is_refused_by_its_name() {
+    let good = site(Certificate::Good, Ending::AsBehind);
+    let mistyped = Home::new().with("SSL_CERT_FILE", "/no/such/authority.pem");
+    for more in [&[][..], &["--model", "m"]] {
+        let run = bench(&mistyped, &good.front.url(), more);
+        let expected = "SSL_CERT_FILE names no file: `/no/such/authority.pem`";
+        assert_ne!(run.code, 0, "{run:?}");
+        assert!(run.stderr.contains(expected), "{more:?}: {}", run.stderr);
+        assert!(
+            run.stderr.contains("unset SSL_CERT_FILE"),
+            "{more:?}: {}",
+            run.stderr
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use reqwest::Client;
 use serde_json::Value;
 
+use crate::effects::http::authorities::Authorities;
 use crate::effects::http::proxy;
 use crate::effects::http::sse::{self, Events};
 use crate::error::{Error, Kind, Result};
@@ -28,7 +29,7 @@ const MAX_JSON: u64 = 64 << 20;
 #[derive(Clone)]
 pub struct Http {
     ca_bundle: Option<String>,
-    /// Environment variables, some of which may name a proxy.
+    /// Environment variables, some of which may name a proxy, or a file of authorities.
     variables: Vec<(String, String)>,
     remote: OnceLock<Client>,
     local: OnceLock<Client>,
@@ -74,7 +75,7 @@ impl Answer {
 
 impl Http {
     /// Returns clients that also trust the certificates in the PEM file `ca_bundle`. Some of the `variables` may name
-    /// a proxy. The file and the variables are read by the first request that needs them, which reports their errors.
+    /// a proxy, or a file of authorities in place of those of this host. The file and the variables are read by the first request that needs them, which reports their errors.
     #[must_use]
     pub fn new(ca_bundle: Option<&str>, variables: &[(String, String)]) -> Self {
         Self {
@@ -132,13 +133,16 @@ impl Http {
         Ok(self.forwarding.get_or_init(|| client).clone())
     }
 
-    /// Returns the PEM file whose certificates are trusted beside those of the platform.
-    pub(in crate::effects) fn ca_bundle(&self) -> Option<&str> {
-        self.ca_bundle.as_deref()
+    /// Returns the authorities that are trusted.
+    ///
+    /// # Errors
+    /// Those of [`Authorities::new`].
+    pub(in crate::effects) fn authorities(&self) -> Result<Authorities> {
+        Authorities::new(self.ca_bundle.as_deref(), &self.variables)
     }
 
     fn certificates(&self) -> Result<Vec<reqwest::Certificate>> {
-        let Some(path) = &self.ca_bundle else {
+        let Some(path) = self.authorities()?.extra else {
             return Ok(Vec::new());
         };
         let unusable = |cause: String| {
@@ -146,7 +150,7 @@ impl Http {
                 .cause(cause)
                 .hint("correct or unset PIP_CERT, SSL_CERT_FILE and similar variables")
         };
-        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        let pem = std::fs::read(&path).map_err(|error| unusable(error.to_string()))?;
         reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::socket::{Socket, room_for_stamp};
 use super::tls::{Session, TlsServer};
 
+/// Longest wait for a connection that is opened before the run, and for the handshake of TLS.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes that are read at once. A chunk of a stream has some hundred.
 const BUFFER: usize = 64 << 10;
 /// Connections that are opened at once before a run: fewer than the queue of any server (`listen(2)`) has room for.
@@ -72,13 +74,19 @@ pub(super) enum Closing {
 }
 
 impl Connection {
-    /// Opens a connection and waits for it, and for the handshake of TLS.
-    pub(super) fn open(route: Route<'_>, wait: Duration) -> io::Result<Self> {
+    /// Opens a connection and waits for it, and for the handshake of TLS, for at most [`CONNECT`]. [`io::ErrorKind::Interrupted`] when
+    /// `is_stopped` says so before.
+    pub(super) fn open(route: Route<'_>, is_stopped: &dyn Fn() -> bool) -> io::Result<Self> {
         let mut session = route.tls.map(Session::begin).transpose()?;
-        let socket = Socket::connect(route.address, wait, &mut |stream| match &mut session {
-            Some(session) => session.finish_handshake(stream),
-            None => Ok(()),
-        })?;
+        let socket = Socket::connect(
+            route.address,
+            CONNECT,
+            is_stopped,
+            &mut |stream| match &mut session {
+                Some(session) => session.finish_handshake(stream),
+                None => Ok(()),
+            },
+        )?;
         Ok(Self { socket, session })
     }
 
@@ -87,7 +95,6 @@ impl Connection {
     pub(super) fn open_all(
         route: Route<'_>,
         count: u32,
-        wait: Duration,
         is_stopped: &(dyn Fn() -> bool + Sync),
     ) -> io::Result<Vec<Self>> {
         let left = AtomicU32::new(count);
@@ -95,8 +102,9 @@ impl Connection {
             let mut opened = Vec::new();
             let take = |left: u32| left.checked_sub(1);
             while !is_stopped() && left.fetch_update(Relaxed, Relaxed, take).is_ok() {
-                match Self::open(route, wait) {
+                match Self::open(route, &is_stopped) {
                     Ok(connection) => opened.push(connection),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
                     Err(error) => {
                         // The others need not go on.
                         left.store(0, Relaxed);
@@ -107,10 +115,16 @@ impl Connection {
             Ok(opened)
         };
         let parts: Vec<io::Result<Vec<Self>>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..AT_ONCE.min(count)).map(|_| scope.spawn(open_some)).collect();
+            let begin = |_| std::thread::Builder::new().spawn_scoped(scope, open_some);
+            // A host that has no further thread needs more time: this thread opens connections, too.
+            let threads: Vec<_> = (1..AT_ONCE.min(count))
+                .map_while(|number| begin(number).ok())
+                .collect();
+            let own = open_some();
             let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
             joined
                 .map(|part| part.unwrap_or_else(|_| Err(io::Error::other("a thread failed"))))
+                .chain([own])
                 .collect()
         });
         let parts: Vec<Vec<Self>> = parts.into_iter().collect::<io::Result<_>>()?;

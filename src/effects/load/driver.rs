@@ -16,7 +16,6 @@ use super::job::{Handover, InFlight, Job, NextStage, Ran, Watch};
 use super::room::most_connections;
 use super::slot::{Flight, Slot, Turn};
 use super::source::{Prepared, Source};
-use super::target::CONNECT;
 use crate::measure::course::Limits;
 use crate::measure::{
     ARRIVALS, ClientFacts, Histogram, Load, Longest, Moment, Phase, Phases, Random, Record, Schedule, Stage,
@@ -49,6 +48,8 @@ pub(super) struct Driver<'a> {
     /// True if the stage has ended and the next one is not known yet.
     is_handing_over: bool,
     resting: Option<Rest>,
+    /// True after a request for which this host had no room: others would fail at once, too, until the next stage.
+    is_out_of_room: bool,
     data_ended: bool,
     /// Stages before this one: each has a schedule of its own.
     stages: u64,
@@ -86,6 +87,7 @@ impl<'a> Driver<'a> {
             phases: Phases::new(&job.stage.load, job.stage.extent),
             is_handing_over: false,
             resting: None,
+            is_out_of_room: false,
             data_ended: false,
             stages: 0,
             origin: Moment(0),
@@ -112,7 +114,7 @@ impl<'a> Driver<'a> {
         };
         self.check_room(count)?;
         let (route, watch) = (self.job.target.route(), self.watch);
-        let opened = Connection::open_all(route, count, CONNECT, &|| watch.is_stopped())?;
+        let opened = Connection::open_all(route, count, &|| watch.is_to_end())?;
         for connection in opened {
             let index = self.add_slot();
             self.register(index, &connection, EventFlags::IN)?;
@@ -255,7 +257,7 @@ impl<'a> Driver<'a> {
         self.watch.missed.store(0, Ordering::Relaxed);
         self.stage = stage;
         self.origin = oldest;
-        self.is_handing_over = false;
+        (self.is_handing_over, self.is_out_of_room) = (false, false);
         self.phases = Phases::after(carried, now, &stage.load, stage.extent);
         self.begun = None;
         (self.lag, self.stamped, self.unstamped) = (Histogram::default(), 0, 0);
@@ -280,10 +282,10 @@ impl<'a> Driver<'a> {
     fn due_next(&mut self, now: Moment) -> Option<Moment> {
         let at = if let Load::Replay { .. } = self.stage.load {
             if self.upcoming.is_none() {
-                self.upcoming = self.source.next();
+                self.upcoming = self.next_request();
             }
             if self.upcoming.is_none() {
-                self.phases.exhaust(now);
+                self.end_requests(now);
             }
             self.upcoming.as_ref()?.at?
         } else {
@@ -297,7 +299,7 @@ impl<'a> Driver<'a> {
         self.phases.grow(now);
         self.note_hand_over(now);
         for _ in 0..BURST {
-            if self.is_left() || self.resting.is_some() {
+            if self.is_left() || self.resting.is_some() || self.is_out_of_room {
                 return Ok(false);
             }
             if self.turns.front().is_some_and(|turn| turn.due <= now) {
@@ -310,9 +312,8 @@ impl<'a> Driver<'a> {
             let Some(index) = self.free_slot(now) else {
                 return Ok(false);
             };
-            let Some(prepared) = self.upcoming.take().or_else(|| self.source.next()) else {
-                self.data_ended = true;
-                self.phases.exhaust(now);
+            let Some(prepared) = self.upcoming.take().or_else(|| self.next_request()) else {
+                self.end_requests(now);
                 self.schedule = None;
                 self.next_due = None;
                 self.free.push(index);
@@ -335,6 +336,22 @@ impl<'a> Driver<'a> {
             self.begin(index, number, phase, due, prepared)?;
         }
         Ok(true)
+    }
+
+    /// Returns the next request; `None` at the end of the data, or when the stage is to end.
+    fn next_request(&mut self) -> Option<Prepared> {
+        let watch = self.watch;
+        self.source.next(&|| watch.is_to_end())
+    }
+
+    /// Ends the issuing of requests, because there is no further one.
+    fn end_requests(&mut self, now: Moment) {
+        if self.watch.is_to_end() {
+            self.phases.break_off(now);
+            return;
+        }
+        self.data_ended = true;
+        self.phases.exhaust(now);
     }
 
     /// Begins the turn that has waited longest.
@@ -564,6 +581,7 @@ impl<'a> Driver<'a> {
                 if record.is_own_fault() {
                     // No figure of this stage says anything, and its slot would fail again at once.
                     self.phases.break_off(now);
+                    self.is_out_of_room = true;
                 }
                 let counter = if record.is_complete() {
                     &self.watch.completed
@@ -637,6 +655,9 @@ impl<'a> Driver<'a> {
     }
 
     fn sleep_from(&self, now: Moment) -> Duration {
+        if self.is_out_of_room {
+            return TICK;
+        }
         let due = self.next_due.filter(|_| self.has_room());
         let turn = self.turns.front().map(|turn| turn.due);
         let next = [due, turn, self.phases.next_growth()].into_iter().flatten().min();
@@ -647,7 +668,7 @@ impl<'a> Driver<'a> {
     fn leave_stage(&mut self, now: Moment) -> Ran {
         let processor = processor_time();
         let mut records = std::mem::take(&mut self.records);
-        let was_stopped = self.watch.is_stopped() || self.watch.is_stage_to_end();
+        let was_stopped = self.watch.is_to_end();
         let in_flight = self.slots.iter().filter_map(|slot| slot.record_so_far(now));
         records.extend(in_flight);
         records.sort_by_key(|record| record.number);
@@ -720,4 +741,95 @@ fn schedule_of(job: &Job, stage: &Stage, number: u64) -> Option<Schedule> {
 /// Returns the processor time of this thread.
 fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::effects::load::target::Target;
+    use crate::measure::{Api, Drawn, Extent, Kept, Prompt, RequestSettings};
+
+    /// A load on a port where nobody listens.
+    fn job() -> Job {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Job {
+            target: Target::plain(free.local_addr().unwrap()),
+            settings: RequestSettings {
+                api: Api::Generate,
+                model: "m".to_owned(),
+                ignores_end: true,
+                temperature: 0.0,
+                top_p: None,
+                stop: Vec::new(),
+                keeps: Kept::Nothing,
+            },
+            stage: Stage {
+                load: Load::Concurrency(4),
+                extent: Extent {
+                    requests: u32::MAX,
+                    least_s: 0,
+                    most_s: None,
+                    stall_s: 60,
+                    warm_up: false,
+                    ramp_s: 0,
+                },
+            },
+            limits: None,
+            think_time: Duration::ZERO,
+            seed: 0,
+        }
+    }
+
+    fn source(job: &Job) -> Source {
+        let requests = std::iter::repeat_with(|| Drawn {
+            prompt: Prompt::Ids(vec![1]),
+            prompt_tokens: 1,
+            output_tokens: 1,
+            at: None,
+            later: None,
+        });
+        Source::start(Box::new(requests), job.settings.clone(), String::new()).unwrap()
+    }
+
+    #[test]
+    fn without_room_nothing_is_sent_until_the_next_stage_is_known() {
+        let (job, watch) = (job(), Watch::default());
+        let (ended, mut results) = tokio::sync::mpsc::unbounded_channel();
+        let (give, next) = channel();
+        std::thread::scope(|scope| {
+            let run = || {
+                let mut driver = Driver::new(&job, &watch, source(&job)).unwrap();
+                driver.most_connections = 0;
+                driver.run(&Handover { ended, next }).unwrap();
+            };
+            let run = scope.spawn(run);
+            for stages in 1..=2 {
+                let ran = results.blocking_recv().unwrap();
+                assert!(ran.records[0].is_own_fault());
+                std::thread::sleep(5 * TICK);
+                assert_eq!(watch.failed.load(Ordering::Relaxed), stages);
+                if stages == 1 {
+                    let (stage, in_flight) = (job.stage, InFlight::TakeOver);
+                    give.send(NextStage { stage, in_flight }).unwrap();
+                }
+            }
+            drop(give);
+            run.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_stage_that_is_to_end_opens_no_connection() {
+        let (job, watch) = (job(), Watch::default());
+        let mut driver = Driver::new(&job, &watch, source(&job)).unwrap();
+        assert!(driver.open_connections().is_err());
+        watch.end_stage();
+        driver.open_connections().unwrap();
+        let (ended, mut results) = tokio::sync::mpsc::unbounded_channel();
+        let (_, next) = channel();
+        driver.run(&Handover { ended, next }).unwrap();
+        assert!(results.try_recv().unwrap().was_stopped);
+    }
 }

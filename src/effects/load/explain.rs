@@ -2,11 +2,15 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError};
+use std::net::SocketAddr;
 
-use super::connection::Route;
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+
+use super::connection::{CONNECT, Route};
+use super::room::{most_files, shortage_of};
 use super::tls::TlsServer;
 use crate::error::{Error, Kind};
+use crate::measure::Shortage;
 use crate::units;
 
 /// Returns the words for an error of a connection.
@@ -16,21 +20,64 @@ pub(super) fn describe(error: &io::Error) -> String {
 
 /// Returns the error of a connection that cannot be opened.
 pub(super) fn explain(route: Route<'_>, error: &io::Error) -> Error {
-    let Route { address, host, tls } = route;
-    if is_own_limit(error) {
-        return Error::new(
-            Kind::Host,
-            format!("cannot open a further connection to {address}"),
-        )
-        .cause(error.to_string())
-        .hint("ulimit -n N raises the limit of open files; a lower --max-concurrency needs fewer");
+    match shortage_of(error) {
+        Some(shortage) => explain_shortage(route.address, shortage, error),
+        None => explain_refusal(route, error),
     }
+}
+
+/// Returns the error of the first connection to a server. It needs one port, so `EADDRNOTAVAIL` says there that this host has no
+/// address from which the server's can be reached: `::1` on a host without IPv6.
+pub(super) fn explain_first(route: Route<'_>, error: &io::Error) -> Error {
+    match shortage_of(error) {
+        Some(shortage @ (Shortage::Files | Shortage::FilesOfHost)) => {
+            explain_shortage(route.address, shortage, error)
+        }
+        _ => explain_refusal(route, error),
+    }
+}
+
+/// Returns true if the error says that nothing was sent to the address, because this host has no way to it.
+pub(super) fn has_no_way(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ADDRNOTAVAIL | Errno::NETUNREACH | Errno::AFNOSUPPORT)
+    )
+}
+
+fn explain_shortage(address: SocketAddr, shortage: Shortage, error: &io::Error) -> Error {
+    let failed = Error::new(
+        Kind::Host,
+        format!("cannot open a further connection to {address}"),
+    );
+    let failed = match shortage {
+        Shortage::Files => failed.cause(format!("{error}; the hard limit is {}", most_files())),
+        _ => failed.cause(error.to_string()),
+    };
+    let failed = failed
+        .hint(shortage.remedy(None))
+        .hint("a lower --max-concurrency needs fewer connections");
+    if shortage == Shortage::Ports && address.is_ipv6() {
+        return failed.hint("if IPv6 is off on this host, type an IPv4 address in --url");
+    }
+    failed
+}
+
+fn explain_refusal(route: Route<'_>, error: &io::Error) -> Error {
+    let Route { address, host, tls } = route;
     let Some(tls) = tls else {
         return Error::new(Kind::Server, format!("cannot connect to {address}")).cause(error.to_string());
     };
     match tls_error(error) {
         Some(cause) => {
-            let (text, hint) = describe_tls(cause);
+            let (text, hint) = match cause {
+                // The first byte is of no record of TLS (RFC 8446, 5.1). Within a session it is a broken record.
+                rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                    ("its port does not speak TLS".to_owned(), Remedy::Plain)
+                }
+                cause => describe_tls(cause),
+            };
             let failed = Error::new(Kind::Server, format!("cannot open a TLS connection to {host}"));
             with_hint(failed.cause(text), hint, tls)
         }
@@ -42,29 +89,16 @@ pub(super) fn explain(route: Route<'_>, error: &io::Error) -> Error {
             }
             io::ErrorKind::WouldBlock => {
                 Error::new(Kind::Server, format!("cannot open a TLS connection to {host}"))
-                    .cause("the server did not answer the handshake within 10 s")
+                    .cause(format!(
+                        "the server did not answer the handshake within {} s",
+                        CONNECT.as_secs()
+                    ))
                     .hint("if it speaks HTTP without TLS, type --url http://...")
             }
             _ => Error::new(Kind::Server, format!("cannot connect to {host} ({address})"))
                 .cause(error.to_string()),
         },
     }
-}
-
-/// Returns true if this host, and not the server, has no room for a further connection: no open files, no ports, no memory
-/// (`socket(2)`, `connect(2)`).
-pub(super) fn is_own_limit(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let own = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::ADDRNOTAVAIL,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| own.iter().any(|own| own.raw_os_error() == code))
 }
 
 /// The way in which a user can mend an error of TLS.
@@ -96,8 +130,6 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 fn describe_tls(error: &rustls::Error) -> (String, Remedy) {
     match error {
         rustls::Error::InvalidCertificate(error) => describe_certificate(error),
-        // The first byte is of no record of TLS (RFC 8446, 5.1).
-        rustls::Error::InvalidMessage(_) => ("its port does not speak TLS".to_owned(), Remedy::Plain),
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => (
             "the server does not speak HTTP/1.1 within TLS".to_owned(),
             Remedy::None,
@@ -168,14 +200,9 @@ fn shown_name(name: &str) -> &str {
 
 fn with_hint(error: Error, remedy: Remedy, tls: &TlsServer) -> Error {
     match remedy {
-        Remedy::Trust => error
-            .hint(match &tls.ca_bundle {
-                Some(path) => format!("trusted are the authorities of this host, and those in {path}"),
-                None => {
-                    "trusted are the authorities of this host; no variable names a file of others".to_owned()
-                }
-            })
-            .hint("SSL_CERT_FILE=FILE dsr1 ... trusts the authority whose certificate is in FILE, as PEM"),
+        Remedy::Trust => error.hint(tls.authorities.describe()).hint(
+            "SSL_CERT_FILE=FILE dsr1 ... trusts the authorities in FILE (PEM) in place of those of this host",
+        ),
         Remedy::Plain => error.hint("type --url http://..."),
         Remedy::Name => {
             error.hint("type a name of the certificate in --url; /etc/hosts can give it the address")
@@ -220,20 +247,40 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_this_host_is_told_apart_from_a_server_that_refuses() {
+    fn a_broken_record_within_a_session_is_not_a_port_without_tls() {
+        let broken = InvalidMessage::InvalidContentType;
+        let text = describe(&error_of(rustls::Error::InvalidMessage(broken)));
+        assert!(!text.contains("does not speak TLS"), "{text}");
+    }
+
+    #[test]
+    fn a_limit_of_this_host_has_its_remedy_and_a_server_that_refuses_has_none_of_it() {
         use rustix::io::Errno;
-        for own in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
-            assert!(is_own_limit(&own.into()), "{own}");
-        }
-        for other in [Errno::CONNREFUSED, Errno::CONNRESET] {
-            assert!(!is_own_limit(&other.into()), "{other}");
-        }
         let route = Route {
             address: ([127, 0, 0, 1], 1).into(),
             host: "a",
             tls: None,
         };
+        let hints = |error: Errno| explain(route, &error.into()).hints().join("\n");
+        assert!(hints(Errno::MFILE).contains("ulimit -n N as root"));
+        assert!(hints(Errno::ADDRNOTAVAIL).contains("ip_local_port_range"));
+        assert!(!hints(Errno::ADDRNOTAVAIL).contains("ulimit"));
+        assert!(!hints(Errno::NOMEM).contains("ulimit"));
         assert_eq!(explain(route, &Errno::MFILE.into()).kind(), Kind::Host);
         assert_eq!(explain(route, &Errno::CONNREFUSED.into()).kind(), Kind::Server);
+    }
+
+    #[test]
+    fn the_first_connection_is_not_refused_for_want_of_ports() {
+        use rustix::io::Errno;
+        let route = Route {
+            address: (std::net::Ipv6Addr::LOCALHOST, 1).into(),
+            host: "a",
+            tls: None,
+        };
+        assert_eq!(explain_first(route, &Errno::MFILE.into()).kind(), Kind::Host);
+        let error = explain_first(route, &Errno::ADDRNOTAVAIL.into());
+        assert_eq!(error.kind(), Kind::Server);
+        assert_eq!(error.message(), "cannot connect to [::1]:1");
     }
 }

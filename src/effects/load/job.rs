@@ -130,6 +130,11 @@ impl Watch {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Returns true if nothing further is to be waited for in this stage.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.is_stopped() || self.is_stage_to_end()
+    }
+
     pub(super) fn show_progress(&self, share: f64, phase: Phase) {
         #[expect(
             clippy::cast_possible_truncation,

@@ -1,9 +1,13 @@
 //! The room for connections on this host.
 
+use std::io;
+
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use crate::effects::host;
 use crate::error::{Error, Kind, Result};
+use crate::measure::Shortage;
 
 /// Files that a run has open beside its connections: the terminal, the runtime, questions to the server.
 const OTHERS: u64 = 64;
@@ -12,9 +16,26 @@ const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Returns the number of connections that this process may have; the limit of open files is raised as far as allowed.
 pub(super) fn most_connections() -> u64 {
+    most_files().saturating_sub(OTHERS)
+}
+
+/// Returns the number of files that this process may open, which is raised to the hard limit.
+pub(super) fn most_files() -> u64 {
     host::raise_file_limit();
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    files.saturating_sub(OTHERS)
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Returns the thing that this host lacks, if that is why it, and not the server, refuses a further connection (`socket(2)`,
+/// `connect(2)`).
+pub(super) fn shortage_of(error: &io::Error) -> Option<Shortage> {
+    let shortage = match Errno::from_io_error(error)? {
+        Errno::MFILE => Shortage::Files,
+        Errno::NFILE => Shortage::FilesOfHost,
+        Errno::ADDRNOTAVAIL => Shortage::Ports,
+        Errno::NOBUFS | Errno::NOMEM => Shortage::Memory,
+        _ => return None,
+    };
+    Some(shortage)
 }
 
 /// Refuses a number of connections that this host has no room for. `option` is the word of the user that asks for it.
@@ -34,10 +55,10 @@ pub fn check_room(option: &str, connections: u32) -> Result<()> {
         let needed = connections + OTHERS;
         return Err(failed()
             .cause(format!(
-                "each request has a connection, which is an open file: {needed} are needed, and this process may open {}",
+                "each request has a connection, which is an open file: {needed} are needed, and the hard limit is {}",
                 files + OTHERS
             ))
-            .hint(format!("ulimit -n {needed} in the shell allows them; as root also beyond the hard limit (ulimit -Hn)"))
+            .hint(Shortage::Files.remedy(Some(needed)))
             .hint(format!("{option} {files} is the most without it")));
     }
     let text = std::fs::read_to_string(PORT_RANGE).unwrap_or_default();
@@ -46,7 +67,7 @@ pub fn check_room(option: &str, connections: u32) -> Result<()> {
             .cause(format!(
                 "each connection to one server has a port of this host, and there are {ports} ({PORT_RANGE})"
             ))
-            .hint("sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\" allows 64512")
+            .hint(Shortage::Ports.remedy(None))
             .hint(format!("{option} {ports} is the most without it"))),
         _ => Ok(()),
     }
@@ -72,6 +93,21 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_this_host_is_told_apart_from_a_server_that_refuses() {
+        for (error, expected) in [
+            (Errno::MFILE, Some(Shortage::Files)),
+            (Errno::NFILE, Some(Shortage::FilesOfHost)),
+            (Errno::ADDRNOTAVAIL, Some(Shortage::Ports)),
+            (Errno::NOBUFS, Some(Shortage::Memory)),
+            (Errno::CONNREFUSED, None),
+            (Errno::CONNRESET, None),
+        ] {
+            assert_eq!(shortage_of(&error.into()), expected, "{error}");
+        }
+        assert_eq!(shortage_of(&io::Error::other("broken")), None);
+    }
+
+    #[test]
     fn more_connections_than_ports_or_files_are_refused() {
         assert!(check_room("--max-concurrency", 1).is_ok());
         let error = check_room("--max-concurrency", u32::MAX).unwrap_err();
@@ -79,6 +115,7 @@ mod tests {
             error.message().starts_with("--max-concurrency 4294967295"),
             "{error}"
         );
-        assert!(!error.hints().is_empty());
+        let hints = error.hints().join("\n");
+        assert!(hints.contains("as root"), "{hints}");
     }
 }

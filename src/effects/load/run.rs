@@ -36,7 +36,9 @@ pub fn run_stages(
     watch: &Watch,
     handover: &Handover,
 ) -> Result<()> {
-    let source = Source::start(requests, job.settings.clone(), head_of(job));
+    let source = Source::start(requests, job.settings.clone(), head_of(job)).at(Kind::Host, || {
+        "cannot start the thread that makes the requests".to_owned()
+    })?;
     let mut driver =
         Driver::new(job, watch, source).at(Kind::Host, || "cannot wait for connections".to_owned())?;
     driver

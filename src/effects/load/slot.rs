@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::connection::{Closing, Connection};
-use super::explain::{describe, is_own_limit};
+use super::explain::describe;
 use super::response::{Malformed, ResponseReader};
+use super::room::shortage_of;
 use super::source::Prepared;
 use crate::measure::{
     AnswerRead, AnswerReader, Api, Conversation, End, Failure, FailureKind, Kept, Moment, Phase, Record,
@@ -310,11 +311,7 @@ impl Slot {
     /// Ends the request, for which no connection comes about.
     pub(super) fn fail_to_connect(&mut self, error: &io::Error, now: Moment) -> Turn {
         self.is_connecting = false;
-        let kind = if is_own_limit(error) {
-            FailureKind::OwnLimit
-        } else {
-            FailureKind::Connect
-        };
+        let kind = shortage_of(error).map_or(FailureKind::Connect, FailureKind::OwnLimit);
         self.fail(describe_failure(kind, describe(error).as_bytes()), now)
     }
 

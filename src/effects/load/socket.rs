@@ -3,10 +3,14 @@
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+/// Longest sleep of a wait: wishes to stop are looked at as often.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A connection that never blocks.
 ///
@@ -24,19 +28,43 @@ pub(super) struct Received {
 }
 
 impl Socket {
-    /// Opens a connection and waits for it. `first` is done before it ceases to block, with the same limit of time for each wait.
+    /// Opens a connection and waits for it, and then for `first`, which is tried again as long as it would block. `wait` is the limit
+    /// of each: [`io::ErrorKind::TimedOut`] without a connection, [`io::ErrorKind::WouldBlock`] after it;
+    /// [`io::ErrorKind::Interrupted`] when `is_stopped` says so.
     pub(super) fn connect(
         address: SocketAddr,
         wait: Duration,
+        is_stopped: &dyn Fn() -> bool,
         first: &mut dyn FnMut(&mut TcpStream) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&address, wait)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(wait))?;
-        stream.set_write_timeout(Some(wait))?;
-        first(&mut stream)?;
-        stream.set_nonblocking(true)?;
-        Self::prepare(stream)
+        let mut socket = Self::begin_connect(address)?;
+        let end = Instant::now() + wait;
+        while !socket.sleep_until_ready(PollFlags::OUT)? {
+            check_stop(is_stopped)?;
+            if Instant::now() >= end {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"));
+            }
+        }
+        socket.check_open()?;
+        let end = Instant::now() + wait;
+        loop {
+            match first(&mut socket.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {}
+                other => return other.map(|()| socket),
+            }
+            check_stop(is_stopped)?;
+            socket.sleep_until_ready(PollFlags::IN)?;
+        }
+    }
+
+    /// Sleeps until the socket is ready, at most [`LOOK`]. Returns true if it is ready.
+    fn sleep_until_ready(&self, flags: PollFlags) -> io::Result<bool> {
+        let timeout = Timespec::try_from(LOOK).ok();
+        match poll(&mut [PollFd::new(self, flags)], timeout.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Begins to open a connection. It is open, or has failed, when it can be written to.
@@ -103,6 +131,13 @@ impl AsFd for Socket {
     }
 }
 
+fn check_stop(is_stopped: &dyn Fn() -> bool) -> io::Result<()> {
+    if is_stopped() {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    Ok(())
+}
+
 /// Returns room for one stamp.
 pub(super) fn room_for_stamp() -> Vec<u8> {
     nix::cmsg_space!(nix::sys::time::TimeSpec)
@@ -119,7 +154,7 @@ mod tests {
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = Socket::connect(address, Duration::from_secs(5), &mut |_| Ok(())).unwrap();
+        let socket = Socket::connect(address, Duration::from_secs(5), &|| false, &mut |_| Ok(())).unwrap();
         (socket, listener.accept().unwrap().0)
     }
 
@@ -159,6 +194,26 @@ mod tests {
         let (mut socket, far) = pair();
         drop(far);
         assert_eq!(read(&mut socket).bytes, 0);
+    }
+
+    /// A listener whose queue is full drops the packets of further connections, as a firewall does.
+    #[test]
+    fn a_wait_for_a_connection_ends_when_it_is_to_stop() {
+        let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = rustix::net::getsockname(&listener).unwrap().try_into().unwrap();
+        let _full: Vec<Socket> = (0..4).map(|_| Socket::begin_connect(address).unwrap()).collect();
+        let wait = Duration::from_mins(10);
+        let looks = std::cell::Cell::new(0);
+        let is_stopped = || {
+            looks.set(looks.get() + 1);
+            looks.get() > 1
+        };
+        let stopped = Socket::connect(address, wait, &is_stopped, &mut |_| Ok(())).unwrap_err();
+        assert_eq!(stopped.kind(), io::ErrorKind::Interrupted);
+        let late = Socket::connect(address, Duration::ZERO, &|| false, &mut |_| Ok(())).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

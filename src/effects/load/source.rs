@@ -1,5 +1,6 @@
 //! The bodies of requests, made on a thread of their own so that the loop of the clock never makes one.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -10,6 +11,8 @@ use crate::measure::{Conversation, ConversationTurn, Drawn, RequestSettings, Tur
 /// Most bytes that wait to be sent, beside one request, and most requests.
 const WAITING_BYTES: usize = 64 << 20;
 const WAITING: usize = 4096;
+/// Time between two looks at a wish to stop.
+const STOP_LOOK: Duration = Duration::from_millis(50);
 /// Time between two looks at the bytes that wait.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -57,36 +60,37 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Starts to make the requests. `head` is everything before the value of `Content-Length`.
+    /// Starts to make the requests. `head` is everything before the value of `Content-Length`. Fails if the system has no thread for it.
     pub(super) fn start(
         requests: Box<dyn Iterator<Item = Drawn> + Send>,
         settings: RequestSettings,
         head: String,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
         let waiting = Arc::new(Waiting::default());
-        std::thread::spawn({
+        std::thread::Builder::new().spawn({
             let (waiting, head) = (waiting.clone(), head.clone());
             move || make_all(requests, &settings, &head, &sender, &waiting)
-        });
-        Self {
+        })?;
+        Ok(Self {
             receiver,
             waiting,
             head,
             waited: Duration::ZERO,
-        }
+        })
     }
 
-    /// Returns the next request; `None` at the end of the data.
-    pub(super) fn next(&mut self) -> Option<Prepared> {
+    /// Returns the next request; `None` at the end of the data, or when `is_stopped` says so while none is there.
+    pub(super) fn next(&mut self, is_stopped: &dyn Fn() -> bool) -> Option<Prepared> {
         if let Ok(prepared) = self.receiver.try_recv() {
             return Some(self.hand_out(prepared));
         }
         let begun = Instant::now();
         let prepared = loop {
-            match self.receiver.recv_timeout(Duration::from_secs(1)) {
+            match self.receiver.recv_timeout(STOP_LOOK) {
                 Ok(prepared) => break Some(prepared),
                 Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) if is_stopped() => break None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         };
@@ -164,4 +168,27 @@ fn framed(head: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{head}{}\r\n\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Api, Kept};
+
+    #[test]
+    fn a_wait_for_a_body_that_does_not_come_ends_when_it_is_to_stop() {
+        let settings = RequestSettings {
+            api: Api::Generate,
+            model: "m".to_owned(),
+            ignores_end: true,
+            temperature: 0.0,
+            top_p: None,
+            stop: Vec::new(),
+            keeps: Kept::Nothing,
+        };
+        // The far end of a data file that never says anything.
+        let (_never, silent) = std::sync::mpsc::channel::<Drawn>();
+        let mut source = Source::start(Box::new(silent.into_iter()), settings, String::new()).unwrap();
+        assert!(source.next(&|| true).is_none());
+    }
 }

@@ -1,11 +1,11 @@
 //! The server that a load is put on, from its URL.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::connection::{Connection, Route};
-use super::explain::{explain, is_of_tls};
+use super::explain::{explain_first, has_no_way, is_of_tls};
 use super::tls::{TlsServer, client_hello};
 use crate::effects::addresses::addresses_of;
 use crate::effects::blocking::blocking;
@@ -13,8 +13,6 @@ use crate::effects::http::Http;
 use crate::error::{At, Error, Kind, Result};
 use crate::secret::Secret;
 
-/// Longest wait for a connection that is opened before the run.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the first bytes of a port that may speak TLS.
 const FIRST_BYTES: Duration = Duration::from_secs(2);
 
@@ -47,7 +45,7 @@ impl Target {
     }
 
     /// Returns the target of a base URL. Its name is looked up once: all requests of a run go to one address. `http` says which
-    /// authorities are trusted beside those of the platform. A server behind TLS is connected to once, for its certificate, and so is
+    /// authorities are trusted. A server behind TLS is connected to once, for its certificate, and so is
     /// one whose name has several addresses, for one that takes a connection.
     ///
     /// # Errors
@@ -77,7 +75,7 @@ impl Target {
             base_path: path.to_owned(),
             key,
             tls: is_tls
-                .then(|| TlsServer::new(bare, http.ca_bundle()))
+                .then(|| TlsServer::new(bare, http.authorities()?))
                 .transpose()?,
         };
         if target.tls.is_none() && addresses.len() == 1 {
@@ -100,19 +98,28 @@ impl Target {
     /// Returns the target at the first of the addresses that takes a connection: `localhost` is `::1` and 127.0.0.1, and most servers
     /// listen on one of them.
     fn reach(self, addresses: &[SocketAddr]) -> Result<Self> {
-        let mut refused = None;
+        let mut refused = Vec::new();
         for address in addresses {
             let target = Self {
                 address: *address,
                 ..self.clone()
             };
-            match Connection::open(target.route(), CONNECT) {
+            match Connection::open(target.route(), &|| false) {
                 Ok(_) => return Ok(target),
-                Err(error) if is_of_tls(&error) => return Err(explain(target.route(), &error)),
-                Err(error) => refused = refused.or(Some(explain(target.route(), &error))),
+                Err(error) if is_of_tls(&error) => return Err(explain_first(target.route(), &error)),
+                Err(error) => refused.push((*address, error)),
             }
         }
-        Err(refused.unwrap_or_else(|| Error::new(Kind::Hub, format!("`{}` has no address", self.host))))
+        Err(match most_telling(&refused) {
+            Some((address, error)) => explain_first(
+                Route {
+                    address: *address,
+                    ..self.route()
+                },
+                error,
+            ),
+            None => Error::new(Kind::Hub, format!("`{}` has no address", self.host)),
+        })
     }
 
     /// Returns the error with its true cause, if requests were sent without TLS to a port that speaks TLS: such a server closes the
@@ -131,10 +138,16 @@ impl Target {
     }
 }
 
+/// Returns the first failure at an address that this host has a way to; without one, the first failure.
+fn most_telling(refused: &[(SocketAddr, io::Error)]) -> Option<&(SocketAddr, io::Error)> {
+    let is_reached = |(_, error): &&(SocketAddr, io::Error)| !has_no_way(error);
+    refused.iter().find(is_reached).or_else(|| refused.first())
+}
+
 /// Returns true if the first bytes that a port answers to a handshake are a record of TLS: a handshake or an alert (RFC 8446, 5.1).
 fn speaks_tls(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<[u8; 2]> {
-        let hello = client_hello().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let ask = || -> io::Result<[u8; 2]> {
+        let hello = client_hello().map_err(|error| io::Error::other(error.to_string()))?;
         let mut stream = TcpStream::connect_timeout(&address, FIRST_BYTES)?;
         stream.set_read_timeout(Some(FIRST_BYTES))?;
         stream.write_all(&hello)?;
@@ -195,6 +208,31 @@ fn split_url(url: &str) -> Result<Parts<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `localhost` with the server down, on a host without IPv6.
+    #[test]
+    fn the_reason_is_that_of_an_address_which_this_host_can_reach() {
+        use rustix::io::Errno;
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 1));
+        let v4 = SocketAddr::from(([127, 0, 0, 1], 1));
+        let told = |refused: &[(SocketAddr, Errno)]| {
+            let refused: Vec<_> = refused
+                .iter()
+                .map(|(address, error)| (*address, io::Error::from(*error)))
+                .collect();
+            most_telling(&refused).map(|(address, _)| *address)
+        };
+        assert_eq!(
+            told(&[(v6, Errno::ADDRNOTAVAIL), (v4, Errno::CONNREFUSED)]),
+            Some(v4)
+        );
+        assert_eq!(
+            told(&[(v6, Errno::CONNREFUSED), (v4, Errno::CONNREFUSED)]),
+            Some(v6)
+        );
+        assert_eq!(told(&[(v6, Errno::ADDRNOTAVAIL)]), Some(v6));
+        assert_eq!(told(&[]), None);
+    }
 
     #[test]
     fn urls_are_split_or_refused() {

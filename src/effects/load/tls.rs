@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection};
 use rustls_platform_verifier::Verifier;
 
+use crate::effects::http::Authorities;
 use crate::error::{At, Error, Kind, Result};
 
 /// The settings of TLS for one server.
@@ -16,26 +17,29 @@ pub(super) struct TlsServer {
     config: Arc<ClientConfig>,
     /// The name or the address that its certificate must have.
     pub(super) name: ServerName<'static>,
-    /// The file of certificates that are trusted beside those of the platform.
-    pub(super) ca_bundle: Option<String>,
+    /// The authorities that may have signed it.
+    pub(super) authorities: Authorities,
 }
 
 impl TlsServer {
-    /// Returns the settings for a host: its certificate must be signed by an authority of the platform, or of the PEM file
-    /// `ca_bundle`, as those of servers that reqwest speaks to.
+    /// Returns the settings for a host: its certificate must be signed by one of the authorities, as those of servers that reqwest
+    /// speaks to.
     ///
     /// # Errors
     /// [`Kind::Usage`] for a host that no certificate can name; [`Kind::Host`] when the authorities cannot be read.
-    pub(super) fn new(host: &str, ca_bundle: Option<&str>) -> Result<Self> {
+    pub(super) fn new(host: &str, authorities: Authorities) -> Result<Self> {
         let name = ServerName::try_from(host.to_owned()).at(Kind::Usage, || {
             format!("`{host}` is not a name that a certificate can have")
         })?;
-        let extra = ca_bundle.map_or_else(|| Ok(Vec::new()), read_certificates)?;
+        let extra = authorities
+            .extra
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), read_certificates)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = Verifier::new_with_extra_roots(extra, provider.clone()).map_err(|error| {
             Error::new(Kind::Host, "cannot read the certificate authorities of this host")
                 .cause(error.to_string())
-                .hint("install ca-certificates, or name a PEM file: SSL_CERT_FILE=FILE")
+                .hint("install ca-certificates, or name a PEM file: SSL_CERT_FILE=FILE; an empty SSL_CERT_FILE is better unset")
         })?;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -47,7 +51,7 @@ impl TlsServer {
         Ok(Self {
             config: Arc::new(config),
             name,
-            ca_bundle: ca_bundle.map(str::to_owned),
+            authorities,
         })
     }
 }

@@ -24,8 +24,11 @@ const RECONNECTS: f64 = 0.01;
 
 /// Judges the room for connections on this host: requests without one never left it. `None` if all had one.
 pub(super) fn judge_room(evidence: &Evidence) -> Option<Verdict> {
-    let mut without = evidence.records.iter().filter(|record| record.is_own_fault());
-    let first = without.next()?;
+    let mut without = evidence
+        .records
+        .iter()
+        .filter_map(|record| Some((record, record.shortage()?)));
+    let (first, shortage) = without.next()?;
     let count = 1 + without.count();
     let cause = match &first.end {
         End::Failed(failure) => failure.text.as_str(),
@@ -37,7 +40,7 @@ pub(super) fn judge_room(evidence: &Evidence) -> Option<Verdict> {
     );
     Some(with_hint(
         verdict("client", Trust::Untrusted, text),
-        "ulimit -n N raises the limit of open files; a lower load needs fewer connections",
+        &format!("a lower load needs fewer connections; {}", shortage.remedy(None)),
     ))
 }
 

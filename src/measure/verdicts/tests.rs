@@ -10,6 +10,7 @@ use crate::measure::random::Random;
 use crate::measure::record::{
     Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
 };
+use crate::measure::shortage::Shortage;
 use crate::measure::turns::Turns;
 use crate::report::{MeasuredGpus, Trust, Verdict};
 
@@ -528,7 +529,7 @@ fn connections_that_this_host_had_no_room_for_are_the_clients() {
                 .filter(|record| record.number % 2 == 0)
             {
                 record.chunks.clear();
-                record.end = failed(FailureKind::OwnLimit);
+                record.end = failed(FailureKind::OwnLimit(Shortage::Ports));
             }
         });
         let verdicts = judged(&evidence);
@@ -538,6 +539,11 @@ fn connections_that_this_host_had_no_room_for_are_the_clients() {
             client.text.starts_with("100 of 200 requests were not sent"),
             "{}",
             client.text
+        );
+        assert!(
+            client.hint.contains("ip_local_port_range") && !client.hint.contains("ulimit"),
+            "{}",
+            client.hint
         );
     }
 }
