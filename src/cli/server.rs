@@ -336,13 +336,13 @@ pub struct UpgradeArgs {
     /// Do not measure before and after.
     #[arg(long, help_heading = UPGRADE)]
     pub no_bench: bool,
-    /// Measurements of each server; of one alone, the noise between runs is not known.
+    /// Measurements of each server; a single one does not show the noise between runs.
     #[arg(long, value_parser = number::<u32>(1..=100), default_value_t = 3, value_name = "N", conflicts_with = "no_bench", help_heading = UPGRADE)]
     pub repeats: u32,
     /// Go back if throughput or the median of TPOT is worse by more than this, and by more than the noise.
     #[arg(long, value_parser = number::<u32>(1..=99), default_value_t = 15, value_name = "PERCENT", help_heading = UPGRADE)]
     pub tolerance: u32,
-    /// The same of the median of TTFT, which differs more between runs.
+    /// The same for the median of TTFT, which varies more between runs.
     #[arg(long, value_parser = number::<u32>(1..=1000), default_value_t = 25, value_name = "PERCENT", help_heading = UPGRADE)]
     pub ttft_tolerance: u32,
 }

@@ -18,6 +18,7 @@ use crate::effects::hub::HubOptions;
 use crate::effects::listener;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
+use crate::effects::serve::Holdings;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::{engine_client, evaluate, health, history, keep, measure, record, start, verify};
 use crate::effects::signal::Interrupt;
@@ -39,6 +40,8 @@ pub struct Effects {
     docker: OnceCell<Docker>,
     /// Servers that a running plan started and has not handed over: they are stopped if the plan fails.
     started: Mutex<Vec<Started>>,
+    /// Things that servers held when a failed plan stopped them: they may need some seconds until they are free.
+    left: Mutex<Vec<Holdings>>,
     /// The time in UTC at which this command began.
     begun: String,
     /// The mirror of a running plan.
@@ -54,6 +57,8 @@ pub struct Effects {
 /// A server that a plan started.
 struct Started {
     server: Server,
+    /// Its port on 127.0.0.1, if the plan waits for it.
+    port: Option<u16>,
     pid: Option<Pid>,
     is_ready: bool,
 }
@@ -83,6 +88,7 @@ impl Effects {
             http,
             docker: OnceCell::new(),
             started: Mutex::default(),
+            left: Mutex::default(),
             begun: files::utc_now(),
             mirror: Mutex::default(),
             kept: Mutex::default(),
@@ -214,6 +220,10 @@ impl Effects {
             .unwrap_or_default();
         let mut removed = Vec::new();
         for one in started {
+            // Once it is stopped, nobody can tell which processes were its own.
+            if let Some(port) = one.port {
+                self.note_left(self.holdings(&one.server, port).await);
+            }
             if let Ok(runtime) = self.runtime(&one.server).await
                 // Nobody else has requests there yet, so it needs no drain.
                 && runtime.stop(0).await.is_ok()
@@ -226,6 +236,20 @@ impl Effects {
             }
         }
         removed
+    }
+
+    /// Returns the holdings of the servers that failed plans stopped: to be awaited before the next server starts.
+    pub fn take_left(&self) -> Vec<Holdings> {
+        let mut left = self.left.lock();
+        left.as_mut()
+            .map(|left| std::mem::take(&mut **left))
+            .unwrap_or_default()
+    }
+
+    fn note_left(&self, held: Holdings) {
+        if let Ok(mut left) = self.left.lock() {
+            left.push(held);
+        }
     }
 
     /// Returns true if another command stopped a server since this one began.
@@ -315,10 +339,13 @@ impl Effects {
         keep::keep_plan(state, plan);
     }
 
-    fn note_started(&self, server: Server, pid: Option<Pid>) {
+    fn note_started(&self, server: Server, plan: &Plan, pid: Option<Pid>) {
+        let awaited = plan::server_of(plan).filter(|(awaited, _)| **awaited == server);
+        let port = awaited.map(|(_, port)| port);
         if let Ok(mut started) = self.started.lock() {
             started.push(Started {
                 server,
+                port,
                 pid,
                 is_ready: false,
             });
@@ -390,6 +417,7 @@ impl Effects {
                 name: step.name.clone(),
                 log: step.log.clone(),
             },
+            plan,
             Some(pid),
         );
         Ok(Outcome::Started {
@@ -412,7 +440,7 @@ impl Effects {
         let server = Server::Docker {
             name: step.name.clone(),
         };
-        self.note_started(server.clone(), None);
+        self.note_started(server.clone(), plan, None);
         if let Err(error) = docker.start(step, events).await {
             self.forget(&server);
             return Err(error);
@@ -516,8 +544,11 @@ impl Effects {
                 };
                 let killed = self.stop(&step.server, step.drain_s).await?;
                 self.forget(&step.server);
-                if let Some(held) = held {
-                    self.await_release(&held).await?;
+                if let Some(held) = held
+                    && let Err(error) = self.await_release(&held).await
+                {
+                    self.note_left(held);
+                    return Err(error);
                 }
                 Ok(Outcome::Stopped {
                     name: step.server.name().to_owned(),

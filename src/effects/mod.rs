@@ -68,6 +68,7 @@ pub mod user_files;
 pub mod user_folder;
 pub mod weights;
 
+pub use blocking::blocking;
 pub use execute::{Effects, Removed};
 pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};

@@ -123,6 +123,8 @@ pub struct KeptSweepFile {
     pub key: String,
     /// The file.
     pub partial: String,
+    /// The files of its courses, each of which is there until its course is complete.
+    pub courses: Vec<String>,
     /// Directory of the results.
     pub results_dir: String,
 }
@@ -138,6 +140,10 @@ pub fn kept_sweep_file(all: &[Combination], facts: &Facts) -> KeptSweepFile {
     let results_dir = results_dir(facts);
     KeptSweepFile {
         partial: format!("{results_dir}/profiles-sweep-{}.partial.json", &key[..12]),
+        courses: all
+            .iter()
+            .filter_map(|one| Some(one.course()?.partial.clone()))
+            .collect(),
         key,
         results_dir,
     }

@@ -71,7 +71,8 @@ pub struct SweptPoint {
     /// The combination; `None` in a sweep of one server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combination: Option<String>,
-    /// True if no other point of the sweep has both more throughput and more speed; false in a sweep of one server.
+    /// True if no other point of the sweep is at least as good in both throughput and speed and better in one; false in a sweep of one
+    /// server.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_on_front: bool,
     /// `concurrency`, `constant` or `poisson`.

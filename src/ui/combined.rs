@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::safe;
 use super::swept::{load_of, sweep};
 use super::table::{aligned, row};
-use crate::measure::course::{speed_of, throughput_of};
+use crate::measure::course::{is_per_gpu, speed_of, throughput_of};
 use crate::report::{Sweep, SweptCombination, SweptFigures, SweptPoint, Trust};
 
 /// Returns the points of each server, and a table of the servers with the best points of each.
@@ -62,12 +62,8 @@ fn block(all: &Sweep, one: &SweptCombination) -> String {
 /// are in none of them.
 fn best(all: &Sweep) -> String {
     let usable = |point: &&SweptPoint| point.trust != Some(Trust::Untrusted);
-    let per_gpu = all
-        .points
-        .iter()
-        .filter_map(|point| point.figures.as_ref())
-        .all(|figures| figures.total_throughput_per_gpu.is_some());
-    let throughput = if per_gpu && !all.points.is_empty() {
+    let per_gpu = is_per_gpu(&all.points);
+    let throughput = if per_gpu {
         "best all tok/s per GPU"
     } else {
         "best output tok/s"

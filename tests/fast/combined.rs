@@ -1,6 +1,8 @@
 //! `dsr1 bench sweep --profiles`: the plan of servers that are started, measured and stopped, and its refusal at once. The servers
 //! themselves are in the heavy tests.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::support::{Home, Run};
@@ -138,4 +140,61 @@ fn a_port_that_a_process_has_is_told_at_once() {
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn points_that_this_host_has_no_room_for_are_refused_before_any_server_starts() {
+    let home = home();
+    let own = [
+        "bench",
+        "sweep",
+        "--profiles",
+        "rehearsal",
+        "--runtime",
+        "process",
+    ];
+    let refused = |args: &[&str]| home.run(&[&own[..], args].concat()).expect(3).stderr;
+    // No host has so many ports.
+    let slots = refused(&["--concurrency", "1,100000"]);
+    assert!(
+        slots.contains("error: --concurrency 100000 is more than this host has room for"),
+        "{slots}"
+    );
+    let rates = refused(&["--rates", "1,2", "--max-concurrency", "100000"]);
+    assert!(
+        rates.contains("error: --max-concurrency 100000 is more than this host has room for"),
+        "{rates}"
+    );
+}
+
+/// Runs the binary where a process may open 512 files.
+fn with_few_files(home: &Home, args: &[&str]) -> Run {
+    let inner = home.command(args);
+    let variables = inner.get_envs().filter_map(|(key, value)| Some((key, value?)));
+    let mut outer = Command::new("sh");
+    outer
+        .args(["-c", "ulimit -n 512 && exec \"$0\" \"$@\""])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env_clear()
+        .envs(variables)
+        .current_dir(home.path());
+    outer.output().unwrap().into()
+}
+
+#[test]
+fn points_of_a_preset_that_this_host_has_no_room_for_are_refused() {
+    let home = home();
+    for server in [
+        &["--profiles", "rehearsal", "--runtime", "process"][..],
+        &["--url", "http://127.0.0.1:9"],
+    ] {
+        let args = [&["bench", "sweep", "--preset", "mlperf"], server].concat();
+        let refused = with_few_files(&home, &args).expect(3).stderr;
+        assert!(
+            refused.contains("error: --concurrency 1024 is more than this host has room for")
+                && refused.contains("--preset has a point of 1024 in flight"),
+            "{refused}"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::operate::Running;
 use super::servers::Site;
 use super::stand_in::{LAUNCH_SERVER, with_other_stack};
-use crate::support::{Home, Run, free_port};
+use crate::support::{Home, Run, free_port, tree};
 
 /// An engine that ends while it starts.
 const BROKEN: &str = "print('[2026-11-30 06:00:00] server_args=ServerArgs()')\n\
@@ -58,6 +58,24 @@ fn names(sweep: &Value) -> Vec<&str> {
         .collect()
 }
 
+/// Returns the files of the points of a sweep.
+fn files(sweep: &Value) -> Vec<String> {
+    let points = sweep["points"].as_array().unwrap().iter();
+    points
+        .map(|point| point["file"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Returns the files of the points that are kept of a server whose measurement was interrupted.
+fn kept_points(site: &Site, server: &str) -> Vec<String> {
+    let results = site.home.path().join(".local/state/dsr1/results");
+    let found = tree(&results)
+        .into_iter()
+        .find(|(name, _)| name.starts_with(&format!("{server}-sweep-")) && name.ends_with(".partial.json"));
+    let (_, text) = found.expect("points are kept");
+    files(&serde_json::from_slice(&text).unwrap())
+}
+
 /// Returns the number of starts in the history of all servers.
 fn starts(site: &Site) -> usize {
     let events = site.home.run(&["events", "--format", "json"]);
@@ -76,13 +94,17 @@ fn a_sweep_starts_measures_and_stops_each_server_and_resumes() {
             "--stacks",
             "swept",
             "--concurrency",
-            "1,2",
+            "1,2,3,4",
+            "--repeats",
+            "2",
         ],
     );
-    // Ctrl-C while the second server is measured: the first one is kept, and the second one is stopped.
+    // Ctrl-C in the middle of the points of the second server: the first one is kept, and the second one is stopped.
     let mut started = site.home.start(&[&args[..], &["--progress", "plain"]].concat());
     started.wait_for("server 2 of 2: second on swept", Duration::from_mins(2));
     started.wait_for("start process dsr1-second", Duration::from_mins(1));
+    // All eight points of the first server, and two of the second one.
+    started.wait_for_count(" in flight: ", 10, Duration::from_mins(2));
     started.signal("INT");
     let broken_off = started.end().0.expect(130);
     assert!(
@@ -93,6 +115,8 @@ fn a_sweep_starts_measures_and_stops_each_server_and_resumes() {
         broken_off.stderr
     );
     site.assert_nothing_left("second");
+    let kept = kept_points(&site, "dsr1-second");
+    assert!((2..8).contains(&kept.len()), "{kept:?}");
     let before = starts(&site);
 
     let page = site.home.path().join("servers.html");
@@ -109,9 +133,11 @@ fn a_sweep_starts_measures_and_stops_each_server_and_resumes() {
     );
     assert_eq!(starts(&site), before + 1);
     let (first, second) = ("rehearsal on swept", "second on swept");
-    assert_eq!(names(&sweep), [first, first, second, second]);
+    assert_eq!(names(&sweep), [[first; 8], [second; 8]].concat());
+    // The second server went on after its last point.
+    assert_eq!(files(&sweep)[8..8 + kept.len()], kept);
     assert_eq!(sweep["complete"], true);
-    assert_eq!(sweep["loads"].as_array().unwrap().len(), 4);
+    assert_eq!(sweep["loads"].as_array().unwrap().len(), 8);
     for one in sweep["combinations"].as_array().unwrap() {
         assert!(one["failure"].is_null() && Path::new(one["file"].as_str().unwrap()).is_file());
     }

@@ -211,11 +211,17 @@ impl Started {
 
     /// Waits until stderr holds `text`; panics if the binary ends or `limit` passes before that.
     pub fn wait_for(&mut self, text: &str, limit: Duration) {
+        self.wait_for_count(text, 1, limit);
+    }
+
+    /// Waits until stderr holds `text` so many times; panics as [`Self::wait_for`].
+    pub fn wait_for_count(&mut self, text: &str, count: usize, limit: Duration) {
         let begun = Instant::now();
-        while !self.stderr().contains(text) {
+        let is_there = |stderr: String| stderr.matches(text).count() >= count;
+        while !is_there(self.stderr()) {
             if let Some(status) = self.child.try_wait().unwrap() {
                 assert!(
-                    self.stderr().contains(text),
+                    is_there(self.stderr()),
                     "ended with {status} before `{text}`:\n{}",
                     self.stderr()
                 );

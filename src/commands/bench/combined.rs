@@ -3,18 +3,19 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::course::check_options;
+use super::course::{check_options, swept};
 use super::load::planned_request;
 use super::report::write_page;
 use super::sweep::{check_trust, stages_of, with_preset};
 use crate::cli::{Cli, Command, ServerArgs, SweepArgs, TrafficArgs};
 use crate::commands::context::Context;
 use crate::commands::restart::await_release;
-use crate::effects::{KeptSweep, kept_points, store, user_files};
+use crate::effects::{KeptSweep, blocking, kept_points, store, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, StepEvents};
 use crate::facts::Facts;
-use crate::measure::course::{Course, Points, PresetPoints};
+use crate::measure::Stage;
+use crate::measure::course::{Course, Points};
 use crate::plan::{self, Combination, CourseRequest, Step};
 use crate::redact::redact_certain;
 use crate::report::{self, Outcome, Report, StepReport, Sweep, SweptCombination, SweptFailure, SweptPoint};
@@ -49,6 +50,7 @@ pub(super) async fn run(context: &Context, args: &SweepArgs) -> Result<()> {
 async fn plan_all(context: &Context, args: &SweepArgs) -> Result<(Vec<Combination>, Facts)> {
     let preset = args.preset.map(crate::measure::course::Preset::points);
     let load = with_preset(&args.load, preset.as_ref());
+    let stages = stages_of(args, preset.as_ref())?;
     let own_stack = [None];
     let named: Vec<Option<&String>> = args.servers.stacks.iter().map(Some).collect();
     let stacks = if named.is_empty() { &own_stack[..] } else { &named };
@@ -56,21 +58,9 @@ async fn plan_all(context: &Context, args: &SweepArgs) -> Result<(Vec<Combinatio
     let mut host = Facts::default();
     for profile in &args.servers.profiles {
         for stack in stacks {
-            let planned = Box::pin(plan_one(
-                context,
-                (args, &load, preset.as_ref()),
-                (profile, *stack),
-            ));
+            let planned = Box::pin(plan_one(context, (args, &load, &stages), (profile, *stack)));
             match planned.await {
                 Ok((combination, facts)) => {
-                    if !args.dry_run {
-                        let obstacles = list_obstacles(&combination);
-                        refused.extend(
-                            obstacles
-                                .into_iter()
-                                .map(|error| (combination.name.clone(), error)),
-                        );
-                    }
                     all.push(combination);
                     host = facts;
                 }
@@ -80,6 +70,9 @@ async fn plan_all(context: &Context, args: &SweepArgs) -> Result<(Vec<Combinatio
                 }
             }
         }
+    }
+    if !args.dry_run {
+        refused.extend(list_obstacles(&all).await);
     }
     let count = args.servers.profiles.len() * stacks.len();
     if let Some(error) = refusal(refused, count) {
@@ -93,20 +86,19 @@ async fn plan_all(context: &Context, args: &SweepArgs) -> Result<(Vec<Combinatio
 /// Plans a server with its measurement.
 async fn plan_one(
     context: &Context,
-    (args, load, preset): (&SweepArgs, &TrafficArgs, Option<&PresetPoints>),
+    (args, load, stages): (&SweepArgs, &TrafficArgs, &[Stage]),
     (profile, stack): (&str, Option<&String>),
 ) -> Result<(Combination, Facts)> {
     let server = server_args(args, profile, stack)?;
     let (request, facts, notes) = Box::pin(context.server_request(&server, false, None)).await?;
     let mut measure = planned_request((&args.subject, load), &request, &facts)?;
-    let stages = stages_of(args, preset);
     if let Some(first) = stages.first() {
         (measure.load, measure.extent) = (first.load, first.extent);
     }
     let course = CourseRequest {
         measure,
         course: Course::Points(Points {
-            stages,
+            stages: stages.to_vec(),
             repeats: args.repeats,
         }),
         cool_down_s: args.cool_down,
@@ -140,16 +132,35 @@ fn server_args(args: &SweepArgs, profile: &str, stack: Option<&String>) -> Resul
     Ok(server)
 }
 
-/// Returns the reasons why a server cannot start here and now.
-fn list_obstacles(combination: &Combination) -> Vec<Error> {
-    let plan = &combination.plan;
-    let weights = plan.steps.iter().filter_map(|step| match step {
-        Step::CheckSnapshot(step) => store::check_snapshot(step).err(),
-        Step::CheckFolder(step) => store::check_folder(step).err(),
+/// Returns the reasons why servers cannot start here and now, each with the name of its combination. Weights that several
+/// servers have are checked once if they are whole.
+async fn list_obstacles(all: &[Combination]) -> Vec<(String, Error)> {
+    let mut obstacles = Vec::new();
+    let mut whole: Vec<&Step> = Vec::new();
+    for Combination { name, plan, .. } in all {
+        let blockers = plan.blockers.iter().cloned().map(Error::from);
+        obstacles.extend(blockers.map(|error| (name.clone(), error)));
+        for step in &plan.steps {
+            if whole.contains(&step) {
+                continue;
+            }
+            match check_weights(step).await {
+                Some(Ok(())) => whole.push(step),
+                Some(Err(error)) => obstacles.push((name.clone(), error)),
+                None => {}
+            }
+        }
+    }
+    obstacles
+}
+
+/// Checks the weights of a step; returns `None` for a step that checks none.
+async fn check_weights(step: &Step) -> Option<Result<()>> {
+    match step.clone() {
+        Step::CheckSnapshot(step) => Some(blocking(move || store::check_snapshot(&step).map(drop)).await),
+        Step::CheckFolder(step) => Some(blocking(move || store::check_folder(&step).map(drop)).await),
         _ => None,
-    });
-    let blockers = plan.blockers.iter().cloned().map(Error::from);
-    blockers.chain(weights).collect()
+    }
 }
 
 /// Returns the error of combinations that cannot start; `None` without any.
@@ -251,12 +262,17 @@ async fn measure_all(
                     text: format!("{} failed: {}", one.name, failure.message),
                     hint: "the sweep measures the next server".to_owned(),
                 });
-                release(context, one).await?;
                 (Some(failure), None)
             }
         };
         let (points, path) = points_of(one, swept);
+        let has_failed = failure.is_some();
+        // Before the wait, whose failure ends the sweep.
         kept.add(describe(one, failure, path), points)?;
+        if has_failed {
+            let released = release(context, one).await;
+            released.map_err(|error| error.hint("the same command resumes: what was measured is kept"))?;
+        }
     }
     let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
     Ok((kept.finish(&names)?, failed))
@@ -264,9 +280,10 @@ async fn measure_all(
 
 /// Waits until nothing of a server that failed is left.
 async fn release(context: &Context, one: &Combination) -> Result<()> {
-    if let Some((server, port)) = plan::server_of(&one.plan) {
-        let held = context.effects.holdings(server, port).await;
-        await_release(context, server, &held).await?;
+    if let Some((server, _)) = plan::server_of(&one.plan) {
+        for held in context.effects.take_left() {
+            await_release(context, server, &held).await?;
+        }
     }
     Ok(())
 }
@@ -299,13 +316,6 @@ fn describe_failure(error: &Error) -> SweptFailure {
         causes: error.causes().iter().map(clean).collect(),
         hints: error.hints().iter().map(clean).collect(),
     }
-}
-
-fn swept(report: Report) -> Option<Box<Sweep>> {
-    report.steps.into_iter().find_map(|step| match step.outcome {
-        Outcome::Swept(sweep) => Some(sweep),
-        _ => None,
-    })
 }
 
 fn print_report(context: &Context, sweep: &Sweep, begun: Instant) -> Result<()> {

@@ -55,13 +55,14 @@ pub(super) async fn carry_out(context: &Context, plan: &Plan, is_dry: bool) -> R
     }
     let report = Box::pin(context.carry_out(plan)).await?;
     context.print_report(&report, "")?;
-    let sweep = swept(&report).ok_or_else(|| Error::new(Kind::Internal, "the sweep has no result"))?;
-    Ok(Some(sweep.clone()))
+    let sweep = swept(report).ok_or_else(|| Error::new(Kind::Internal, "the sweep has no result"))?;
+    Ok(Some(*sweep))
 }
 
-fn swept(report: &Report) -> Option<&Sweep> {
-    report.steps.iter().find_map(|step| match &step.outcome {
-        Outcome::Swept(sweep) => Some(&**sweep),
+/// Returns the sweep of a report; `None` if it has none.
+pub(super) fn swept(report: Report) -> Option<Box<Sweep>> {
+    report.steps.into_iter().find_map(|step| match step.outcome {
+        Outcome::Swept(sweep) => Some(sweep),
         _ => None,
     })
 }

@@ -23,13 +23,9 @@ pub(super) async fn run(context: &Context, args: &SweepArgs) -> Result<()> {
         user_files::check_new(page, args.force)?;
     }
     let preset = args.preset.map(crate::measure::course::Preset::points);
-    let counts = args.concurrency.iter().flat_map(|counts| &counts.0);
-    if let Some(most) = counts.max() {
-        check_room("--concurrency", *most)?;
-    }
+    let stages = stages_of(args, preset.as_ref())?;
     let load = with_preset(&args.load, preset.as_ref());
     let (request, facts) = Box::pin(prepare_load(context, &args.subject, &load)).await?;
-    let stages = stages_of(args, preset.as_ref());
     let mut measure = *request;
     if let Some(first) = stages.first() {
         (measure.load, measure.extent) = (first.load, first.extent);
@@ -66,7 +62,31 @@ pub(super) fn with_preset(load: &TrafficArgs, preset: Option<&PresetPoints>) -> 
 }
 
 /// Returns the points in their order.
-pub(super) fn stages_of(args: &SweepArgs, preset: Option<&PresetPoints>) -> Vec<Stage> {
+///
+/// # Errors
+/// [`Kind::Host`] when this host has no room for the connections of one: that is told now, and not after the start of a server.
+pub(super) fn stages_of(args: &SweepArgs, preset: Option<&PresetPoints>) -> Result<Vec<Stage>> {
+    let stages = list_stages(args, preset);
+    let most = stages
+        .iter()
+        .filter_map(|stage| stage.load.most_in_flight())
+        .max();
+    let most = most.unwrap_or(0);
+    let is_of_preset = args.rates.is_none() && args.concurrency.is_none();
+    let option = if args.rates.is_some() {
+        "--max-concurrency"
+    } else {
+        "--concurrency"
+    };
+    match check_room(option, most) {
+        Err(error) if is_of_preset => Err(error.cause(format!(
+            "--preset has a point of {most} in flight, and --concurrency takes the place of its points"
+        ))),
+        checked => checked.map(|()| stages),
+    }
+}
+
+fn list_stages(args: &SweepArgs, preset: Option<&PresetPoints>) -> Vec<Stage> {
     let shape = shape_of(&args.load, preset.and_then(|preset| preset.waves));
     if let Some(rates) = &args.rates {
         let load = |per_second: &f64| Load::Rate {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::process::server as process;
+use crate::effects::serve::holdings::Holdings;
 use crate::effects::{host, shared_memory};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Server;
@@ -17,17 +18,6 @@ use crate::plan::Server;
 const RELEASE: Duration = Duration::from_mins(2);
 /// Time between two looks at the rest.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// The things that a server holds while it runs, and that must be gone before the next one starts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Holdings {
-    /// Its port on 127.0.0.1.
-    port: u16,
-    /// Its processes on this host.
-    processes: Vec<i32>,
-    /// Its segments in /dev/shm, and those of nobody else.
-    segments: BTreeSet<PathBuf>,
-}
 
 impl Effects {
     /// Returns what a server holds: to be asked before it is stopped.

@@ -36,13 +36,20 @@ pub const fn throughput_of(figures: &SweptFigures, per_gpu: bool) -> Option<f64>
     }
 }
 
-/// Marks the Pareto front of throughput and speed. Servers may have different numbers of GPUs: if all are known, their throughput is
-/// that of each GPU. A point that must not be used is not on the front, and beats none.
-fn mark_front(points: &mut [SweptPoint]) {
-    let per_gpu = points
+/// Returns true if points are compared by the throughput of each GPU, because servers may have different numbers of GPUs: the number is
+/// known for all points that have figures, and there is one.
+#[must_use]
+pub fn is_per_gpu(points: &[SweptPoint]) -> bool {
+    let mut figures = points
         .iter()
         .filter_map(|point| point.figures.as_ref())
-        .all(|figures| figures.total_throughput_per_gpu.is_some());
+        .peekable();
+    figures.peek().is_some() && figures.all(|figures| figures.total_throughput_per_gpu.is_some())
+}
+
+/// Marks the Pareto front of throughput and speed. A point that must not be used is not on the front, and beats none.
+fn mark_front(points: &mut [SweptPoint]) {
+    let per_gpu = is_per_gpu(points);
     let place = |point: &SweptPoint| {
         let figures = point
             .figures
@@ -120,6 +127,26 @@ mod tests {
         combine(&mut sweep, named("four"), vec![of(400.0, 4.0)]);
         combine(&mut sweep, named("eight"), vec![of(600.0, 8.0)]);
         assert_eq!(front(&sweep), [true, false]);
+        assert!(is_per_gpu(&sweep.points) && !is_per_gpu(&[]));
+        let unknown = point(1, 100.0, 9.0, None, Trust::Trusted);
+        combine(&mut sweep, named("unknown"), vec![unknown]);
+        assert!(!is_per_gpu(&sweep.points));
+        assert_eq!(front(&sweep), [false, true, false]);
+    }
+
+    #[test]
+    fn a_point_that_is_equal_in_one_and_worse_in_the_other_is_not_on_the_front() {
+        let of = |tokens, tpot| vec![point(1, tokens, tpot, None, Trust::Trusted)];
+        let mut sweep = Sweep::default();
+        for (name, tokens, tpot) in [
+            ("a", 100.0, 5.0),
+            ("b", 100.0, 6.0),
+            ("c", 90.0, 5.0),
+            ("d", 100.0, 5.0),
+        ] {
+            combine(&mut sweep, named(name), of(tokens, tpot));
+        }
+        assert_eq!(front(&sweep), [true, false, false, true]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod visit;
 
 use serde::{Deserialize, Serialize};
 
-pub use combine::{combine, speed_of, throughput_of};
+pub use combine::{combine, is_per_gpu, speed_of, throughput_of};
 pub use early::{Early, is_piling_up};
 pub use limits::{Attained, Limits, Percentile, judge_point};
 pub use next::{Found, Next};
