@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
     self, CheckEnvironment, CreateVenv, EvaluateModel, LABEL_STACK, MeasureCourse, MeasureLoad, Plan,
-    PullSnapshot, ServeMirror, Server, StartContainer, StartProcess, Step,
+    PullSnapshot, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer,
 };
 use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
 use crate::secret::Secret;
@@ -535,27 +535,30 @@ impl Effects {
                 start::still_alive(&runtime, "the evaluation").await?;
                 Ok(Outcome::Evaluated(result?))
             }
-            Step::StopServer(step) => {
-                // The next server of this host begins where the one of this plan ends.
-                let own = plan::server_of(plan).filter(|(server, _)| **server == step.server);
-                let held = match own {
-                    Some((server, port)) => Some(self.holdings(server, port).await),
-                    None => None,
-                };
-                let killed = self.stop(&step.server, step.drain_s).await?;
-                self.forget(&step.server);
-                if let Some(held) = held
-                    && let Err(error) = self.await_release(&held).await
-                {
-                    self.note_left(held);
-                    return Err(error);
-                }
-                Ok(Outcome::Stopped {
-                    name: step.server.name().to_owned(),
-                    killed,
-                })
-            }
+            Step::StopServer(step) => self.stop_server(step, plan).await,
         }
+    }
+
+    /// Stops a server. If it is the server of the plan, nothing of it is left then.
+    async fn stop_server(&self, step: &StopServer, plan: &Plan) -> Result<Outcome> {
+        // The next server of this host begins where the one of this plan ends.
+        let own = plan::server_of(plan).filter(|(server, _)| **server == step.server);
+        let held = match own {
+            Some((server, port)) => Some(self.holdings(server, port).await),
+            None => None,
+        };
+        let killed = self.stop(&step.server, step.drain_s).await?;
+        self.forget(&step.server);
+        if let Some(held) = held
+            && let Err(error) = self.await_release(&held).await
+        {
+            self.note_left(held);
+            return Err(error);
+        }
+        Ok(Outcome::Stopped {
+            name: step.server.name().to_owned(),
+            killed,
+        })
     }
 
     /// Evaluates a server, and ends early if it hangs or ends.
@@ -764,4 +767,49 @@ fn snapshot(pulled: &Pulled) -> String {
         counted(pulled.files, "file"),
         Bytes(pulled.total_bytes)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    #[tokio::test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the engine of this test is a process like any other"
+    )]
+    async fn the_processes_of_a_failed_server_are_known_after_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("dsr1-failed.log");
+        let mut engine = std::process::Command::new("sleep")
+            .arg("600")
+            .stdout(std::fs::File::create(&log).unwrap())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut env = Env::default();
+        env.paths.state = dir.path().to_string_lossy().into_owned();
+        let effects = Effects::new(env);
+        effects.started.lock().unwrap().push(Started {
+            server: Server::Process {
+                name: "dsr1-failed".to_owned(),
+                log: log.to_string_lossy().into_owned(),
+            },
+            port: Some(0),
+            pid: None,
+            is_ready: false,
+        });
+        let removed = effects.clean_up().await;
+        // It may be reaped already.
+        let _ = engine.wait();
+        assert_eq!(removed.len(), 1);
+        let held = effects.take_left();
+        assert_eq!(held.len(), 1);
+        let pid = engine.id().to_string();
+        assert!(format!("{:?}", held[0]).contains(&pid), "{held:?} without {pid}");
+        effects.await_release(&held[0]).await.unwrap();
+        assert!(effects.take_left().is_empty());
+    }
 }
