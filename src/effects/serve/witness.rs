@@ -9,6 +9,7 @@ use crate::effects::lines::LogPart;
 use crate::effects::load::Watch;
 use crate::effects::serve::runtime::Runtime;
 use crate::measure::{EndedRequests, ServerFacts};
+use crate::secret::Secret;
 use crate::sglang::log;
 use crate::sglang::witness::{Counters, counters, differences, told_facts};
 
@@ -53,10 +54,15 @@ pub(super) async fn look_at(http: &Http, base_url: &str, watch: &Watch) -> Look 
 }
 
 /// Returns the facts that a server tells of itself; none if it does not.
-pub(super) async fn description_of(http: &Http, base_url: &str) -> BTreeMap<String, String> {
+pub(super) async fn description_of(
+    http: &Http,
+    base_url: &str,
+    key: Option<&Secret>,
+) -> BTreeMap<String, String> {
     // The name of 0.5.10 on, and the older one.
     for path in ["/server_info", "/get_server_info"] {
-        if let Ok((200, info)) = http.get_json(&format!("{base_url}{path}"), WAIT).await {
+        let url = format!("{base_url}{path}");
+        if let Ok((200, info)) = http.get_json_with(&url, key, WAIT).await {
             return told_facts(&info);
         }
     }

@@ -117,7 +117,7 @@ impl Attained {
 }
 
 /// Subjects of verdicts on the measurement itself: a point that they speak against says nothing about the server.
-const OF_CLIENT: [&str; 4] = ["client", "ceiling", "host", "clock"];
+const OF_CLIENT: [&str; 5] = ["client", "ceiling", "host", "clock", "chunks"];
 /// Subjects of verdicts on the server at that load.
 const OF_SERVER: [&str; 3] = ["limits", "saturation", "requests"];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::words::{percent, verdict, with_hint};
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::to_float;
-use crate::measure::record::End;
+use crate::measure::record::{End, Phase};
 use crate::report::{Figures, Trust, Verdict};
 
 /// Lag at which a client of this kind is idle, and one at which it is the slower side.
@@ -142,8 +142,39 @@ pub(super) fn judge_clock(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     })
 }
 
+/// Share of the answers that arrive as a whole above which their times are those of what gathers them.
+const MOSTLY: f64 = 0.5;
+/// Chunks of an answer from which on it is a stream.
+const STREAM: usize = 8;
+/// Time in which no engine generates as many tokens, in microseconds.
+const AT_ONCE_US: u32 = 20;
+
+/// Returns the share of the answers with a stream of chunks that arrived at once.
+fn share_at_once(evidence: &Evidence) -> f64 {
+    let measured = evidence
+        .records
+        .iter()
+        .filter(|record| record.phase == Phase::Measured && record.is_complete());
+    let streams = measured.filter(|record| record.chunks.len() >= STREAM);
+    let (mut all, mut at_once) = (0_u64, 0_u64);
+    for record in streams {
+        let first = record.chunks.first().map_or(0, |chunk| chunk.after_us);
+        let last = record.chunks.last().map_or(0, |chunk| chunk.after_us);
+        all += 1;
+        at_once += u64::from(last.saturating_sub(first) < AT_ONCE_US);
+    }
+    to_float(at_once) / to_float(all.max(1))
+}
+
 /// Judges the granularity of the stream.
-pub(super) fn judge_chunks(_: &Evidence, figures: &Figures) -> Option<Verdict> {
+pub(super) fn judge_chunks(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
+    if share_at_once(evidence) > MOSTLY {
+        let text = "most answers arrive as a whole: something between the server and this client gathers them, and there is no TTFT, TPOT or ITL";
+        return Some(with_hint(
+            verdict("chunks", Trust::Untrusted, text),
+            "let the proxy pass each chunk on (nginx: proxy_buffering off), or measure the server itself",
+        ));
+    }
     let size = figures.tokens_per_chunk;
     if figures.counts_each_chunk || size <= 1.05 {
         let text = format!("{size:.1} tokens in a chunk, counted by the server");

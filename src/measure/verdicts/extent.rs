@@ -4,6 +4,7 @@ use super::requests::measured;
 use super::words::{verdict, with_hint};
 use crate::measure::evidence::Evidence;
 use crate::measure::load::Load;
+use crate::measure::record::Record;
 use crate::measure::statistics::minimum_samples;
 use crate::report::{Figures, Trust, Verdict};
 
@@ -60,6 +61,27 @@ pub(super) fn judge_waves(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
         (Trust::Trusted, "")
     };
     Some(with_hint(verdict("waves", trust, text), hint))
+}
+
+/// Judges whether conversations went on after their first turn. `None` for single requests.
+pub(super) fn judge_turns(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
+    if evidence.lengths.turns.is_single() {
+        return None;
+    }
+    let is_later = |record: &Record| record.turn.is_some_and(|turn| turn.turn > 1);
+    let later = measured(evidence).filter(|record| is_later(record)).count();
+    if later > 0 {
+        let text = format!("{later} requests are later turns of their conversations");
+        return Some(verdict("turns", Trust::Trusted, text));
+    }
+    Some(with_hint(
+        verdict(
+            "turns",
+            Trust::Doubtful,
+            "no conversation had a second turn: the figures are those of single requests",
+        ),
+        "measure longer; a record of a file needs several messages of its user, in `messages` or `conversations`",
+    ))
 }
 
 /// Judges the number of samples.

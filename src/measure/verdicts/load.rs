@@ -78,9 +78,10 @@ fn thinking(evidence: &Evidence) -> Option<f64> {
         *known = turn.turn.max(*known);
     }
     let is_followed = |record: &&Record| {
-        record
-            .turn
-            .is_some_and(|turn| last.get(&turn.conversation).is_some_and(|last| turn.turn < *last))
+        let Some(turn) = record.turn else { return false };
+        let has_next = last.get(&turn.conversation).is_some_and(|last| turn.turn < *last);
+        // The run may end in the pause before the next turn.
+        has_next || record.is_complete() && turn.turn < turns_of(evidence, turn.conversation)
     };
     let between = |record: &Record| {
         let end = record.ended.after(think_time).min(to);
@@ -88,6 +89,18 @@ fn thinking(evidence: &Evidence) -> Option<f64> {
     };
     let seconds: f64 = evidence.records.iter().filter(is_followed).map(between).sum();
     Some(seconds / to.since(from).as_secs_f64())
+}
+
+/// Returns the turns of a conversation; 0 if its file says them.
+fn turns_of(evidence: &Evidence, conversation: u32) -> u32 {
+    let turns = evidence.lengths.turns;
+    let slots = evidence.load.slots().unwrap_or(0);
+    let is_shortened = evidence.extent.warm_up && evidence.extent.ramp_s == 0 && conversation < slots;
+    match (&evidence.file, is_shortened) {
+        (Some(_), _) => 0,
+        (None, true) => turns.of_first(conversation, slots),
+        (None, false) => turns.count,
+    }
 }
 
 /// Returns the requests a second that have a moment in the window.

@@ -42,13 +42,14 @@ use crate::report::{Figures, Trust, Verdict};
 type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
 
 /// The judges, in the order in which their verdicts are shown.
-const JUDGES: [Judge; 26] = [
+const JUDGES: [Judge; 27] = [
     requests::judge_failures,
     data::judge_file,
     requests::judge_prompts,
     requests::judge_answers,
     extent::judge_warm_up,
     extent::judge_waves,
+    extent::judge_turns,
     extent::judge_samples,
     extent::judge_duration,
     stalls::judge_stalls,

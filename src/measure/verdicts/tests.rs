@@ -8,7 +8,7 @@ use crate::measure::figures::compute_figures;
 use crate::measure::load::{Arrivals, Extent, Lengths, Load};
 use crate::measure::random::Random;
 use crate::measure::record::{
-    Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
+    Channel, Chunk, ConversationTurn, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
 };
 use crate::measure::shortage::Shortage;
 use crate::measure::turns::Turns;
@@ -145,6 +145,48 @@ fn complaints(evidence: &Evidence) -> Vec<(String, Trust)> {
         .filter(|verdict| verdict.trust > Trust::Unknown)
         .map(|verdict| (verdict.about, verdict.trust))
         .collect()
+}
+
+/// A run ends in the pause before a next turn: its slot held a conversation all the time.
+#[test]
+fn a_pause_at_the_end_of_a_run_is_no_missing_load() {
+    let at = |seconds: u64| Moment::default().after(Duration::from_secs(seconds));
+    let evidence = |turn: u32| {
+        changed(|evidence| {
+            evidence.load = Load::Concurrency(1);
+            evidence.lengths.turns = Turns {
+                count: 3,
+                think_s: 2.0,
+            };
+            evidence.records.truncate(1);
+            let record = &mut evidence.records[0];
+            record.phase = Phase::Measured;
+            record.turn = Some(ConversationTurn {
+                conversation: 0,
+                turn,
+                new_tokens: 100,
+            });
+            (record.due, record.sent, record.ended) = (at(0), at(0), at(1));
+            evidence.window = Some((at(0), at(3)));
+        })
+    };
+    let load = |evidence: &Evidence| {
+        let found = judged(evidence)
+            .into_iter()
+            .find(|verdict| verdict.about == "load");
+        found.unwrap().text
+    };
+    assert!(
+        load(&evidence(1)).starts_with("1.0 conversations"),
+        "{}",
+        load(&evidence(1))
+    );
+    // Behind the last turn there is no pause.
+    assert!(
+        load(&evidence(3)).starts_with("0.3 conversations"),
+        "{}",
+        load(&evidence(3))
+    );
 }
 
 #[test]
@@ -307,6 +349,23 @@ fn planted() -> Vec<Planted> {
             "dropped load",
             open_loop(10.0, 6.0, |_| 0.5),
             &[("load", Untrusted)],
+        ),
+        (
+            "a proxy that gathers the answers",
+            with_records(|record| {
+                let last = record.chunks.last().map_or(0, |chunk| chunk.after_us);
+                for chunk in &mut record.chunks {
+                    chunk.after_us = last;
+                }
+            }),
+            &[("chunks", Untrusted)],
+        ),
+        (
+            "conversations of one turn",
+            changed(|evidence| {
+                evidence.lengths.turns.count = 3;
+            }),
+            &[("turns", Doubtful)],
         ),
         (
             "chunked ITL",

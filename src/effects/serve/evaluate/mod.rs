@@ -212,7 +212,7 @@ async fn look_at_server(step: &EvaluateModel, http: &Http, key: Option<&Secret>)
         Some(model) => model.clone(),
         None => first_model(http, &step.base_url, key).await?,
     };
-    let told = witness::description_of(http, &step.base_url).await;
+    let told = witness::description_of(http, &step.base_url, key).await;
     Ok(MeasuredServer {
         name: step.server.as_ref().map(|server| server.name().to_owned()),
         base_url: step.base_url.clone(),

@@ -159,7 +159,7 @@ impl<'a> Sitting<'a> {
             sitting.prompts.trial(step, new_seed(), sitting.slots()),
         ))
         .await?;
-        sitting.told = witness::description_of(http, &step.base_url).await;
+        sitting.told = witness::description_of(http, &step.base_url, sitting.job.target.key.as_ref()).await;
         sitting.idle_until = files::unix_now();
         Ok(sitting)
     }
@@ -197,7 +197,7 @@ impl<'a> Sitting<'a> {
         let step = self.step;
         let is_whole = end != StageEnd::Interrupted;
         let told_after = if is_whole {
-            witness::description_of(http, &step.base_url).await
+            witness::description_of(http, &step.base_url, self.job.target.key.as_ref()).await
         } else {
             self.told.clone()
         };
@@ -325,6 +325,10 @@ pub(in crate::effects::serve) async fn first_model(
 ) -> Result<String> {
     let url = format!("{base_url}/v1/models");
     let (status, body) = http.get_json_with(&url, key, MODELS).await?;
+    if let 401 | 403 = status {
+        return Err(unexpected("the list of models", status, &body)
+            .hint("the variable OPENAI_API_KEY has the key of the server: it is refused, or missing"));
+    }
     let name = body["data"][0]["id"].as_str().filter(|_| status == 200);
     name.map(str::to_owned)
         .ok_or_else(|| unexpected("the list of models", status, &body).hint("name the model with --model"))
