@@ -358,7 +358,7 @@ fn planted() -> Vec<Planted> {
                     chunk.after_us = last;
                 }
             }),
-            &[("chunks", Untrusted)],
+            &[("chunks", Untrusted), ("steady", Doubtful)],
         ),
         (
             "conversations of one turn",
