@@ -206,32 +206,29 @@ impl Upgrade<'_> {
         if compared.verdict != GateVerdict::Regression {
             return None;
         }
-        let text = format!("{} is slower with the new plan", self.old.status.name);
+        let of = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
         let worse = compared
             .figures
             .iter()
             .filter(|figure| figure.verdict == FigureVerdict::Regression);
-        let mut error = Error::new(Kind::Gate, text);
-        let mut is_any = false;
-        for figure in worse {
-            let of = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
-            let ratio = &figure.ratio;
-            is_any = true;
-            error = error.cause(format!(
-                "{}: {} before, {} after; worse by more than the noise and {} %",
-                ratio.metric,
-                of(ratio.a),
-                of(ratio.b),
-                figure.tolerance_percent
-            ));
+        let mut causes: Vec<String> = worse
+            .map(|figure| {
+                format!(
+                    "{}: {} before, {} after; worse by more than the noise and {} %",
+                    figure.ratio.metric,
+                    of(figure.ratio.a),
+                    of(figure.ratio.b),
+                    figure.tolerance_percent
+                )
+            })
+            .collect();
+        if causes.is_empty() {
+            let reasons = compared.untrusted.join("; ");
+            causes.push(format!("more requests fail than before: {reasons}"));
         }
-        if is_any {
-            return Some(error);
-        }
-        Some(error.cause(format!(
-            "more requests fail than before: {}",
-            compared.untrusted.join("; ")
-        )))
+        let text = format!("{} is slower with the new plan", self.old.status.name);
+        let error = Error::new(Kind::Gate, text);
+        Some(causes.into_iter().fold(error, Error::cause))
     }
 
     /// Starts the old server again, and returns the error for which that was necessary. `down` is the time since which nobody

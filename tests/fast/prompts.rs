@@ -12,7 +12,7 @@ fn shape() -> Shape {
 }
 
 /// Writes a tokenizer whose words are those of the server: letters between spaces.
-fn write_tokenizer(home: &Home) -> String {
+pub(crate) fn write_tokenizer(home: &Home) -> String {
     let vocabulary: serde_json::Map<String, Value> =
         (0..1000).map(|id| (format!("w{id}"), json!(id))).collect();
     let tokenizer = json!({

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::prompts::write_tokenizer;
 use crate::support::truth::{Fault, Shape, Truth, When};
 use crate::support::{Home, Run};
 
@@ -103,19 +104,6 @@ fn seconds(record: &Value, key: &str) -> f64 {
 
 fn is_complete(record: &Value) -> bool {
     record["is_complete"] == true
-}
-
-/// Writes a tokenizer whose words are those of the server: letters between spaces.
-fn write_tokenizer(home: &Home) -> String {
-    let vocabulary: serde_json::Map<String, Value> =
-        (0..1000).map(|id| (format!("w{id}"), json!(id))).collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w0"},
-    });
-    std::fs::write(home.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    home.path().to_str().unwrap().to_owned()
 }
 
 /// The server finds all of the history in its cache, token by token, so each prompt began with the prompt before it and the
