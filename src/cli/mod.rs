@@ -4,6 +4,7 @@
 //! (`commands`, one file each).
 
 mod bench;
+mod cluster;
 mod course;
 mod docs;
 mod evaluate;
@@ -21,6 +22,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 
 pub use bench::{BenchArgs, BenchPart, BenchReportArgs};
+pub use cluster::{ClusterArgs, ContainerToolArg};
 pub use course::{Counts, Rates, SearchedBy, SloArgs, SweepArgs};
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
 pub use evaluate::{AimeArgs, Eval, EvalArgs, EvaluationArgs, Gsm8kArgs, TaskArgs};

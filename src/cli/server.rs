@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::cluster::ClusterArgs;
 use crate::cli::shared::{
     HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, StartArgs, WhichArgs, choice, number,
 };
 use crate::plan::DRAIN_S;
-use crate::render::Form;
+use crate::render::Tool;
 use crate::units::period;
 
 /// Arguments of `up` and `plan`.
@@ -45,8 +46,8 @@ pub struct PlanCommandArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// The tool.
-    #[arg(value_parser = choice::<&'static dyn Form>(), value_name = "TOOL")]
-    pub tool: &'static dyn Form,
+    #[arg(value_parser = choice::<Tool>(), value_name = "TOOL")]
+    pub tool: Tool,
     /// The server.
     #[command(flatten)]
     pub up: UpArgs,
@@ -56,6 +57,9 @@ pub struct ExportArgs {
     /// Replace an existing file.
     #[arg(long, requires = "output")]
     pub force: bool,
+    /// The nodes, for a scheduler.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// Arguments of `serve`.

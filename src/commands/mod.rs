@@ -8,6 +8,7 @@ mod build;
 mod bundle;
 mod chat;
 mod clean;
+mod cluster;
 mod context;
 mod diagnose;
 mod docs;
@@ -107,7 +108,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         match cli.command {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
-            Command::Export(args) => export::run(&context, args).await,
+            Command::Export(args) => Box::pin(export::run(&context, args)).await,
             Command::Expose(args) => Box::pin(expose::run(&context, args)).await,
             Command::Monitoring(args) => Box::pin(monitoring::run(&context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(&context, args)).await,

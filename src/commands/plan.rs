@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::flags::installed;
-use super::up::make_plan;
+use super::up::{make_plan, make_request};
 use crate::cli::PlanCommandArgs;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -26,7 +26,13 @@ struct Planned {
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> {
     let with_origin = args.origin;
-    let (plan, request, facts) = make_plan(context, args.up).await?;
+    let (request, facts, notes) = make_request(context, &args.up).await?;
+    if request.serve.profile.is_for_several_nodes() {
+        let mut deployment = plan::cluster::deployment(&request.serve, &facts)?;
+        deployment.notes = notes;
+        return context.print(&deployment.without_secrets(), ui::deployment);
+    }
+    let plan = make_plan(&request, &facts, notes)?;
     let proof = if args.prove {
         Some(prove(context, &plan, &request, &facts).await?)
     } else {

@@ -10,16 +10,16 @@ use crate::profile::Goal;
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: UpArgs) -> Result<()> {
     let print = args.server.plan.dry_run || args.server.plan.facts.is_some();
-    let (plan, _, _) = make_plan(context, args).await?;
+    let (request, facts, notes) = make_request(context, &args).await?;
+    let plan = make_plan(&request, &facts, notes)?;
     context.print_or_finish(&plan, print).await
 }
 
-/// Returns the whole plan, with its request and facts.
-pub(super) async fn make_plan(context: &Context, args: UpArgs) -> Result<(Plan, UpRequest, Facts)> {
-    let (request, facts, notes) = make_request(context, &args).await?;
-    let mut plan = plan::up(&request, &facts)?;
+/// Returns the whole plan, with notes about the choices of dsr1 before its own.
+pub(super) fn make_plan(request: &UpRequest, facts: &Facts, notes: Vec<String>) -> Result<Plan> {
+    let mut plan = plan::up(request, facts)?;
     plan.notes.splice(0..0, notes);
-    Ok((plan, request, facts))
+    Ok(plan)
 }
 
 /// Returns the request, with facts and notes about the choices of dsr1.

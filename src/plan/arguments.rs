@@ -72,8 +72,23 @@ pub fn words_for_any_model(request: &ServeRequest, facts: &Facts) -> Vec<String>
 /// Returns the engine's whole command, argument by argument. The first one starts `python`, or the program beside it.
 #[must_use]
 pub fn arguments(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<Argument> {
-    let model = model_path(request, facts);
     let port = request.port.to_string();
+    let address = [
+        Argument::new(&["--host", "127.0.0.1"], "dsr1"),
+        Argument::new(&["--port", &port], "dsr1"),
+    ];
+    arguments_at(address.into(), python, request, launch, facts)
+}
+
+/// Returns the same with `address` in place of the address and port of a server on one node.
+pub(super) fn arguments_at(
+    address: Vec<Argument>,
+    python: &str,
+    request: &ServeRequest,
+    launch: &Launch,
+    facts: &Facts,
+) -> Vec<Argument> {
+    let model = model_path(request, facts);
     let mut arguments = vec![
         Argument {
             words: request.stack.launch.command(python),
@@ -87,8 +102,7 @@ pub fn arguments(python: &str, request: &ServeRequest, launch: &Launch, facts: &
             "engine.tokenizer_path",
         ));
     }
-    arguments.push(Argument::new(&["--host", "127.0.0.1"], "dsr1"));
-    arguments.push(Argument::new(&["--port", &port], "dsr1"));
+    arguments.extend(address);
     arguments.extend(launch.flags.args.iter().map(|flag| Argument {
         words: flag.words.clone(),
         origin: flag.knob.clone(),

@@ -7,6 +7,7 @@
 //! | `step` | the steps, their fields, and the plan that holds them |
 //! | `request` | the request for a server, with its defaults |
 //! | `serve`, `up` | the steps of a server; those of the whole chain |
+//! | `cluster` | a server over several nodes: its engines, ranks, ports and router |
 //! | `shown` | a plan without the values of secret variables, for people and for files |
 //! | `arguments` | the engine's command line, argument by argument |
 //! | `restart` | the part of a plan that starts its server again |
@@ -32,6 +33,7 @@
 pub mod advise;
 mod arguments;
 pub mod clean;
+pub mod cluster;
 mod combination;
 mod corrections;
 mod digest;

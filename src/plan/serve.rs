@@ -32,6 +32,7 @@ const STOP_S: u32 = 30;
 /// [`Kind::Usage`] for arguments that dsr1 sets itself or that this version refuses; [`Kind::Host`] without a Python to
 /// plan with.
 pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
+    check_one_node(request)?;
     let launch = request.accepted_launch()?;
     check_server_name(request.name.as_deref())?;
     let installation = Installation::new(&BuildRequest::for_server(request), facts)?;
@@ -499,6 +500,23 @@ fn process(
         workdir: facts.paths.state.clone(),
         name,
     }
+}
+
+/// Refuses a profile whose engines do not fit on one node.
+pub(super) fn check_one_node(request: &ServeRequest) -> Result<()> {
+    let profile = &request.profile;
+    if !profile.is_for_several_nodes() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("profile `{}` is for several nodes", profile.name),
+    )
+    .cause("this command starts a server on this host")
+    .hint(format!(
+        "dsr1 export slurm --profile {} writes a job that starts it on the nodes of Slurm",
+        profile.name
+    )))
 }
 
 /// Refuses a server name that cannot become a container name, a file name and a label.

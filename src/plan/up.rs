@@ -38,6 +38,7 @@ pub struct UpRequest {
 /// # Errors
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
+    serve::check_one_node(&request.serve)?;
     let ServeRequest { profile, stack, .. } = &request.serve;
     let launch = request.serve.accepted_launch()?;
     let build = BuildRequest::for_server(&request.serve);

@@ -11,6 +11,7 @@ use crate::profile::requirement::Requirement;
 use crate::profile::schema::{Goal, Precision, Profile};
 use crate::profile::spelling;
 use crate::profile::stack::{Stack, is_plain_path};
+use crate::profile::topology_rules;
 use crate::profile::yaml::{self, Document, Source};
 
 /// Embeds files: the path is the name.
@@ -22,7 +23,7 @@ macro_rules! embedded {
 
 /// Built-in profiles. A new one is one line here and one file. Of several that serve the same goal on the same
 /// hardware the first is chosen, so the guide's are first.
-const PROFILES: [Source<'_>; 15] = embedded![
+const PROFILES: [Source<'_>; 16] = embedded![
     "profiles/fp4-basic.yaml",
     "profiles/fp4-high-throughput.yaml",
     "profiles/fp8-high-throughput.yaml",
@@ -38,6 +39,7 @@ const PROFILES: [Source<'_>; 15] = embedded![
     "profiles/h200-fp8-high-throughput.yaml",
     "profiles/h200-fp8-low-latency.yaml",
     "profiles/rehearsal.yaml",
+    "profiles/rehearsal-rack.yaml",
 ];
 
 /// Built-in stacks.
@@ -461,6 +463,7 @@ impl Catalog {
         let origins = written.on_stack(&stack.name);
         check_bench(&profile, &origins)?;
         check_model(&profile, &origins)?;
+        topology_rules::check(&profile, &origins)?;
         profile.stack.clone_from(&stack.name);
         Ok(Selection {
             profile,
@@ -568,14 +571,15 @@ impl Catalog {
         self.broken_file(name, false).unwrap_or_else(unknown)
     }
 
-    /// Returns the built-in profiles of a goal. A profile of the user is chosen by its name only.
+    /// Returns the built-in profiles of a goal that run on one node. A profile of the user is chosen by its name only, and so is
+    /// one for several nodes.
     fn built_in_profiles_of_goal(&self, goal: &str) -> Result<Vec<Profile>> {
         let mut found = Vec::new();
         for file in self.profiles.iter().filter(|file| !file.is_users) {
             // Most files need not be resolved: they state their goal, or inherit it.
             if file.document.text("goal") == Some(goal) || file.document.text("extends").is_some() {
                 let profile = self.resolve_known(&file.name, None)?.profile;
-                if profile.goal.name() == goal {
+                if profile.goal.name() == goal && !profile.is_for_several_nodes() {
                     found.push(profile);
                 }
             }

@@ -5,8 +5,9 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::profile::engine_settings::EngineSettings;
 use crate::profile::knob::{AttentionBackend, Fp8Gemm, KvCache, MoeRunner};
-use crate::profile::schema::{Bench, EngineSettings, Model, Profile};
+use crate::profile::schema::{Bench, Model, Profile};
 
 /// The equals of a name of another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

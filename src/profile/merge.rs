@@ -1,7 +1,8 @@
 //! The merging of files of profiles and of stacks: the chain of `extends`, and the settings of a profile for one stack.
 
 use crate::error::{Error, Kind, Result};
-use crate::profile::schema::{EngineSettings, Profile};
+use crate::profile::engine_settings::EngineSettings;
+use crate::profile::schema::Profile;
 use crate::profile::spelling;
 use crate::profile::stack::{ABSENT, Stack, UNKNOWN_PIN};
 use crate::profile::version::Version;

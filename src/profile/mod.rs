@@ -5,7 +5,8 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `schema`, `stack` | the keys of a profile file and of a stack file |
+//! | `schema`, `engine_settings`, `topology`, `stack` | the keys of a profile file, of its `engine`, of a server over several nodes, and of a stack file |
+//! | `role`, `topology_rules` | one role of a profile for several nodes; the refusal of a topology that cannot be placed |
 //! | `knob`, `version`, `requirement` | types of single values |
 //! | `gpu` | the known GPUs, and the family of any GPU |
 //! | `catalog` | the built-in files and the user's, found by name |
@@ -21,6 +22,7 @@
 mod catalog;
 mod choose;
 mod diff;
+mod engine_settings;
 pub(crate) mod foreign;
 pub(crate) mod gpu;
 mod knob;
@@ -28,16 +30,20 @@ mod merge;
 mod names;
 mod origin;
 mod requirement;
+mod role;
 mod schema;
 pub(crate) mod spelling;
 mod stack;
 mod template;
+mod topology;
+mod topology_rules;
 mod version;
 pub(crate) mod yaml;
 
 pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles, built_in_profiles, built_in_stacks};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
+pub use engine_settings::{Device, EngineSettings, Speculative};
 pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min};
 pub use knob::{
     AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
@@ -45,11 +51,12 @@ pub use knob::{
 pub use names::{NAME_RULE, is_mountable, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
-pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
+pub use schema::{Bench, Goal, Model, Precision, Profile, Verify};
 pub use stack::{
     Accelerator, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt, Repository,
     SourceBuild, Stack, UNKNOWN_PIN, hint_without_registry, is_plain_path,
 };
 pub use template::{check_profile_name, template};
+pub use topology::{NodeNetwork, Role, RoleSettings, RouterKind, RouterPolicy, Topology, Transfer};
 pub use version::Version;
 pub use yaml::{MAX_BYTES, to_text};

@@ -1,12 +1,14 @@
 //! The place in which a setting of a resolved profile is written: file, line, and the comment that gives its source.
 
+use crate::profile::topology::Role;
 use crate::profile::yaml;
 
-/// The files from which a profile was merged, and the stack that it is for.
+/// The files from which a profile was merged, the stack that it is for, and the role of a profile of one role.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origins {
     files: Vec<(String, String)>,
     stack: String,
+    role: Option<Role>,
 }
 
 /// A line of a file that sets a value.
@@ -31,6 +33,7 @@ impl Origins {
         Self {
             files,
             stack: stack.to_owned(),
+            role: None,
         }
     }
 
@@ -39,6 +42,15 @@ impl Origins {
         Self {
             stack: stack.to_owned(),
             ..self
+        }
+    }
+
+    /// Returns the same files for the profile of one role.
+    #[must_use]
+    pub fn of_role(&self, role: Role) -> Self {
+        Self {
+            role: Some(role),
+            ..self.clone()
         }
     }
 
@@ -52,7 +64,20 @@ impl Origins {
     #[must_use]
     pub fn place_of(&self, path: &str) -> Option<Place> {
         let keys: Vec<&str> = path.split('.').collect();
-        let above = (keys.first() == Some(&"engine")).then(|| {
+        let is_engine = keys.first() == Some(&"engine");
+        if let Some(role) = self.role.filter(|_| is_engine) {
+            // The settings of a role override those of all files.
+            let keys: Vec<&str> = ["topology", role.name()].iter().chain(&keys).copied().collect();
+            let found = self
+                .files
+                .iter()
+                .rev()
+                .find_map(|(file, text)| Self::find(file, text, &keys));
+            if found.is_some() {
+                return found;
+            }
+        }
+        let above = is_engine.then(|| {
             let mut keys = keys.clone();
             keys.splice(0..1, ["on", self.stack.as_str()]);
             keys

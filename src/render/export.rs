@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::facts::Facts;
-use crate::plan::{AwaitReady, Plan, StartContainer, StartProcess, Step, UpRequest, up};
+use crate::plan::{AwaitReady, Plan, ServeRequest, StartContainer, StartProcess, Step, UpRequest, up};
 use crate::profile::{Goal, Profile, Stack};
 use crate::quote::shell_word;
 use crate::render::form::{ExportFile, Form, StartStep};
@@ -103,7 +103,7 @@ pub fn process(form: &dyn Form, step: &StartProcess, head: &[String]) -> Result<
 /// Returns the head of the file: its contents, and the commands that must run before the server can start.
 fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file: &ExportFile) -> Vec<String> {
     let form = request.form;
-    let mut lines = title_lines(request, form.noun());
+    let mut lines = title_lines(&request.up.serve, form.noun());
     lines.extend(
         request
             .notes
@@ -148,7 +148,7 @@ fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file: &ExportFi
 
 /// Returns the head of the script, which builds and pulls by itself.
 fn head_of_script(request: &ExportRequest) -> Vec<String> {
-    let mut lines = title_lines(request, "the whole plan of `dsr1 up`");
+    let mut lines = title_lines(&request.up.serve, "the whole plan of `dsr1 up`");
     lines.push(
         if request.up.serve.profile.goal == Goal::Rehearsal {
             "needs: bash, curl, hf (pip install huggingface-hub), dsr1, and python3 or Docker with BuildKit"
@@ -162,11 +162,11 @@ fn head_of_script(request: &ExportRequest) -> Vec<String> {
 }
 
 /// Returns the first lines of a head: the model, the profile and the versions.
-fn title_lines(request: &ExportRequest, what: &str) -> Vec<String> {
-    let Profile { name, model, .. } = &request.up.serve.profile;
+pub(super) fn title_lines(serve: &ServeRequest, what: &str) -> Vec<String> {
+    let Profile { name, model, .. } = &serve.profile;
     let Stack {
         name: stack, pins, ..
-    } = &request.up.serve.stack;
+    } = &serve.stack;
     vec![
         format!(
             "{} as {what}, written by dsr1 {}.",

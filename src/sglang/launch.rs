@@ -6,8 +6,8 @@ use crate::sglang::check::Check;
 use crate::sglang::deepseek_r1::is_deepseek_r1;
 use crate::sglang::dialect::{EngineFlags, Flag, render};
 use crate::sglang::flags::{Parsed, Parser, history};
-use crate::sglang::rules;
 use crate::sglang::settings::EffectiveSettings;
+use crate::sglang::{role, rules};
 
 /// A profile as the stack's SGLang version reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,7 @@ impl Launch {
         let version = stack.pins.sglang;
         let table = history(Parser::Server).table(version);
         let mut flags = render(&profile.engine, version);
+        role::add(&mut flags, profile);
         let of_profile = flags.args.len();
         flags.add_raw(extra_args, rules::COMMAND_LINE);
         let args: Vec<String> = flags.argv().map(str::to_owned).collect();

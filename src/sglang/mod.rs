@@ -7,7 +7,7 @@
 //! | `settings`, `graphs` | the settings that result from a command line and an environment; those of CUDA graphs |
 //! | `resolve` | what the engine makes of its arguments for a GPU and a checkpoint, before it loads the model |
 //! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
-//! | `launch` | flags, settings and findings of one server, made once |
+//! | `launch`, `role` | flags, settings and findings of one server, made once; the flags of an engine that is one of several |
 //! | `preflight` | whether the packages of an environment fit, and what an import that failed says |
 //! | `checkpoint` | the shape and sizes of a checkpoint, from its configuration and its tensors |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
@@ -41,6 +41,7 @@ pub mod metrics;
 mod migrate;
 pub mod preflight;
 pub mod resolve;
+mod role;
 pub mod rules;
 mod settings;
 pub(crate) mod witness;

@@ -106,7 +106,7 @@ fn up_uses_a_server_that_runs_from_the_same_plan() {
 fn the_size_of_an_installation_is_said_only_if_one_is_needed() {
     let mut facts = facts(LAPTOP);
     let first = plan(&facts, &["--runtime", "process", "--format", "json"]).json();
-    let note = "install: 182 packages of stack cpu, about 6.8 GB on disk";
+    let note = "install: 183 packages of stack cpu, about 6.8 GB on disk";
     assert!(first["notes"].to_string().contains(note), "{first:#}");
     let dir = first["steps"][0]["dir"].clone();
     facts["paths"]["ready_venvs"] = json!([dir]);

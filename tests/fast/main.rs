@@ -15,6 +15,7 @@ mod bench;
 mod canary;
 mod chat;
 mod cli;
+mod cluster;
 mod combined;
 mod diagnosis;
 mod environment;

@@ -1,0 +1,30 @@
+//! A server over several nodes as data: its engines, their ranks, ports and commands, and the router before them.
+//!
+//! Nodes are numbered from 0. Their names and addresses are known only where the server runs, so that a command holds them as
+//! a [`Word`]: a script of Slurm replaces it by a variable of the shell, Kubernetes by one of the pod, and `--target hosts` by
+//! the address itself. The same [`Deployment`] is rendered for all of them.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `deployment` | the types |
+//! | `place` | the nodes, GPUs and ports of each engine |
+//! | `word` | a word of a command that may hold an address |
+//! | `router` | the command of the router |
+//! | `launches` | the roles of a request, each with its flags and findings |
+//! | `planned` | the deployment of a profile |
+//! | `checks` | findings about roles that do not fit each other |
+//!
+//! Not in this module tree: the flags of a role (`sglang::role`), texts for a scheduler (`render`).
+
+mod checks;
+mod deployment;
+mod launches;
+mod place;
+mod planned;
+mod router;
+mod word;
+
+pub use deployment::{Deployment, EngineGroup, Rank, Router, SCHEMA, Worker};
+pub use place::{BLOCK, Ports};
+pub use planned::deployment;
+pub use word::{Addresses, PortUse, Word, words_at};

@@ -1,0 +1,62 @@
+//! The command of the router.
+//!
+//! Both routers have the same options for this (`smg launch --help` of SMG 1.13.0; `sglang_router` 0.3.2).
+
+use super::deployment::{EngineGroup, Router};
+use super::word::Word;
+use crate::profile::{Role, RouterKind, Topology};
+
+/// Returns the router of a topology; `None` where users reach the only engine itself.
+///
+/// `python` runs the engine; SMG's program is beside it.
+pub(super) fn router(topology: &Topology, groups: &[EngineGroup], python: &str, port: u16) -> Option<Router> {
+    let engines: usize = groups.iter().map(|group| group.workers.len()).sum();
+    let kind = topology.router.unwrap_or(if engines > 1 {
+        RouterKind::Smg
+    } else {
+        RouterKind::None
+    });
+    let mut words: Vec<Word> = match kind {
+        RouterKind::None => return None,
+        RouterKind::Smg => vec![Word::text(beside(python, "smg")), Word::text("launch")],
+        RouterKind::SglangRouter => [python, "-m", "sglang_router.launch_router"]
+            .map(Word::text)
+            .into(),
+    };
+    let mut add = |name: &str, value: Word| words.extend([Word::text(name), value]);
+    add("--host", Word::OwnAddress);
+    add("--port", Word::text(port.to_string()));
+    if let Some(policy) = topology.router_policy {
+        add("--policy", Word::text(policy.name()));
+    }
+    let is_split = groups.iter().any(|group| group.role == Role::Prefill);
+    if is_split {
+        words.push(Word::text("--pd-disaggregation"));
+    } else {
+        words.push(Word::text("--worker-urls"));
+    }
+    for group in groups {
+        for worker in &group.workers {
+            let url = Word::Url {
+                node: worker.first_node,
+                port: worker.ports.http,
+            };
+            match group.role {
+                Role::Aggregate => words.push(url),
+                Role::Decode => words.extend([Word::text("--decode"), url]),
+                Role::Prefill => {
+                    let bootstrap = Word::text(worker.ports.bootstrap.to_string());
+                    words.extend([Word::text("--prefill"), url, bootstrap]);
+                }
+            }
+        }
+    }
+    Some(Router { kind, words })
+}
+
+/// Returns a program in the folder of a Python: absolute, or on PATH as it is.
+fn beside(python: &str, program: &str) -> String {
+    python
+        .rsplit_once('/')
+        .map_or_else(|| program.to_owned(), |(folder, _)| format!("{folder}/{program}"))
+}
