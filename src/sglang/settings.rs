@@ -84,8 +84,8 @@ pub struct EffectiveSettings {
     pub page_size: Option<u32>,
     /// Algorithm of multi-token prediction, if named.
     pub draft_algorithm: Option<String>,
-    /// The scheduler works beside multi-token prediction also in versions that have it only on request.
-    pub draft_overlap: bool,
+    /// `SGLANG_ENABLE_SPEC_V2`, if it is set: whether the scheduler works beside multi-token prediction.
+    pub draft_overlap: Option<bool>,
     /// Tokens drafted per step, with multi-token prediction.
     pub draft_tokens: Option<u32>,
     /// Tokens drafted per step, if named.
@@ -237,7 +237,7 @@ impl EffectiveSettings {
             prefill_graphs_named: graphs.prefill_named,
             page_size: number("--page-size"),
             draft_algorithm: text("--speculative-algorithm"),
-            draft_overlap: env.get("SGLANG_ENABLE_SPEC_V2").is_some_and(|value| is_on(value)),
+            draft_overlap: env.get("SGLANG_ENABLE_SPEC_V2").map(|value| is_on(value)),
             draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
             draft_tokens_named: number("--speculative-num-draft-tokens").filter(|_| drafts),
             draft_steps: number("--speculative-num-steps").filter(|_| drafts),

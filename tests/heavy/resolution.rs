@@ -478,7 +478,7 @@ const REPORTED: [&str; 14] = [
 ];
 
 /// Lines on which dsr1 and the engine once differed, found by sweeps: each version has the options of its own.
-const FOUND: [(Version, &str); 5] = [
+const FOUND: [(Version, &str); 6] = [
     (
         Version::new(0, 5, 3),
         "--tp-size 8 --enable-deterministic-inference",
@@ -490,6 +490,10 @@ const FOUND: [(Version, &str); 5] = [
     (
         Version::new(0, 5, 3),
         "--tp-size 8 --enable-deterministic-inference --decode-attention-backend flashinfer",
+    ),
+    (
+        Version::new(0, 5, 3),
+        "--tp-size 8 --speculative-algorithm EAGLE --speculative-num-steps 3 --speculative-eagle-topk 4 --speculative-num-draft-tokens 8",
     ),
     (
         Version::new(0, 5, 16),

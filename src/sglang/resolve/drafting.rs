@@ -22,6 +22,11 @@ const ALGORITHMS: [&str; 10] = [
 /// First version whose scheduler works beside multi-token prediction without `SGLANG_ENABLE_SPEC_V2` (`server_args.py`,
 /// 0.5.12).
 const OVERLAPS: Version = Version::new(0, 5, 11);
+/// First version whose scheduler also works beside drafts with several candidates (`speculative_hook.py`, 0.5.13;
+/// `server_args.py` of 0.5.11 and 0.5.12 switches it off).
+const OVERLAPS_TREES: Version = Version::new(0, 5, 13);
+/// First version that refuses such drafts beside the scheduler (`server_args.py`, 0.5.8 to 0.5.10).
+const TREES_REFUSED: Version = Version::new(0, 5, 8);
 /// Steps, candidates and tokens that SGLang chooses for DeepSeek-V3 (`_auto_choose_speculative_params`).
 const AUTOMATIC: Drafting = Drafting {
     steps: 3,
@@ -52,8 +57,21 @@ impl Resolver<'_> {
             );
         }
         self.out.max_running_requests.get_or_insert(RUNNING);
-        if self.version < OVERLAPS && !settings.draft_overlap {
+        let is_asked = settings.draft_overlap.unwrap_or(self.version >= OVERLAPS);
+        let is_tree = settings.draft_top_k.is_some_and(|top_k| top_k > 1);
+        if !is_asked || (is_tree && self.version < OVERLAPS_TREES) {
             self.out.overlap_schedule = false;
+        }
+        if is_asked && is_tree && (TREES_REFUSED..OVERLAPS).contains(&self.version) {
+            self.refuse(
+                "speculative.top_k",
+                "engine.speculative",
+                format!(
+                    "SGLANG_ENABLE_SPEC_V2 of SGLang {} drafts with top_k 1 only",
+                    self.version
+                ),
+                "top_k: 1, or leave SGLANG_ENABLE_SPEC_V2 out",
+            );
         }
         let named = (
             settings.draft_steps,
@@ -113,5 +131,50 @@ impl Resolver<'_> {
             );
         }
         self.out.drafting = Some(drafting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::{Architecture, Version};
+    use crate::sglang::EffectiveSettings;
+    use crate::sglang::flags::{Parser, history};
+    use crate::sglang::resolve::{Checkpoint, Machine, resolve};
+
+    /// Returns whether the scheduler overlaps with drafts of `top_k` candidates; `None` if the engine refuses them.
+    fn overlaps(version: Version, top_k: u32, variable: Option<&str>) -> Option<bool> {
+        let line = format!(
+            "--tp-size 8 --speculative-algorithm EAGLE --speculative-num-steps 3 --speculative-eagle-topk {top_k} --speculative-num-draft-tokens 8"
+        );
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let env = variable.map(|value| ("SGLANG_ENABLE_SPEC_V2".to_owned(), value.to_owned()));
+        let parsed = history(Parser::Server).table(version).parse(&words);
+        let settings = EffectiveSettings::new(&parsed, &env.into_iter().collect(), version);
+        let checkpoint = Checkpoint {
+            is_deepseek_v3: true,
+            quantization: Some("fp8".to_owned()),
+            is_modelopt: false,
+            context: None,
+        };
+        let resolution = resolve(&settings, Machine::nominal(Architecture::Hopper), &checkpoint);
+        (!resolution.is_refused()).then_some(resolution.resolved.overlap_schedule)
+    }
+
+    #[test]
+    fn drafts_with_several_candidates_overlap_from_0_5_13_on() {
+        for (version, top_k, variable, expected) in [
+            ("0.5.10", 1, None, Some(false)),
+            ("0.5.10", 1, Some("1"), Some(true)),
+            ("0.5.10", 4, Some("1"), None),
+            ("0.5.11", 4, None, Some(false)),
+            ("0.5.12", 1, None, Some(true)),
+            ("0.5.12", 1, Some("0"), Some(false)),
+            ("0.5.12", 4, None, Some(false)),
+            ("0.5.13", 4, None, Some(true)),
+            ("0.5.23", 4, Some("0"), Some(false)),
+        ] {
+            let found = overlaps(version.parse().unwrap(), top_k, variable);
+            assert_eq!(found, expected, "{version}, top_k {top_k}, {variable:?}");
+        }
     }
 }
