@@ -41,6 +41,15 @@ pub struct ClusterArgs {
     pub sbatch: Vec<String>,
 }
 
+/// The place of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TargetArg {
+    /// This host.
+    Host,
+    /// A job of Slurm, submitted from here and followed.
+    Slurm,
+}
+
 /// A tool that runs an image in a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ContainerToolArg {

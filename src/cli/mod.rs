@@ -22,7 +22,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 
 pub use bench::{BenchArgs, BenchPart, BenchReportArgs};
-pub use cluster::{ClusterArgs, ContainerToolArg};
+pub use cluster::{ClusterArgs, ContainerToolArg, TargetArg};
 pub use course::{Counts, Rates, SearchedBy, SloArgs, SweepArgs};
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
 pub use evaluate::{AimeArgs, Eval, EvalArgs, EvaluationArgs, Gsm8kArgs, TaskArgs};
@@ -41,7 +41,7 @@ pub use results::{CompareArgs, GateArgs, ReproduceArgs};
 pub use server::{
     AskArgs, BundleArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs,
     LogsArgs, PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs,
-    UpgradeArgs, WatchArgs,
+    UpCommandArgs, UpgradeArgs, WatchArgs,
 };
 pub use shared::{HubArgs, PlanArgs, PortChoice, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -129,7 +129,7 @@ pub enum Command {
     ///
     /// Installed packages and verified files are not fetched again. Ctrl-C or a failure before READY removes the server
     /// that was started and keeps finished downloads. The rehearsal profile stops its engine at the end.
-    Up(UpArgs),
+    Up(Box<UpCommandArgs>),
     /// Check this host for a profile: system, memory, disk, ports, Docker, GPUs.
     ///
     /// Exits with 3 when something is missing. With --format json it prints the facts of this host,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::cluster::ClusterArgs;
+use crate::cli::cluster::{ClusterArgs, TargetArg};
 use crate::cli::shared::{
     HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, StartArgs, WhichArgs, choice, number,
 };
@@ -25,6 +25,26 @@ pub struct UpArgs {
     /// Leave the server running at the end (the default, except for the rehearsal).
     #[arg(long, help_heading = SERVER)]
     pub keep: bool,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpCommandArgs {
+    /// The server.
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// The place of the server: this host, or the nodes of a job of Slurm.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "host",
+        value_name = "PLACE",
+        help_heading = "Nodes"
+    )]
+    pub target: TargetArg,
+    /// The nodes of a job.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// Arguments of `plan`.

@@ -360,6 +360,6 @@ fn log_name(log: &FoundLog) -> String {
     match (&log.file, &log.server) {
         (Some(file), _) => file.display().to_string(),
         (None, Server::Process { log, .. }) => Path::new(log).display().to_string(),
-        (None, Server::Docker { name }) => name.clone(),
+        (None, Server::Docker { name } | Server::Slurm { name, .. }) => name.clone(),
     }
 }

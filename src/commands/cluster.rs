@@ -1,11 +1,11 @@
 //! The parts that the commands for several nodes share: the request of a server on them, and the choices of the site.
 
 use super::context::Context;
-use super::up;
+use super::up_request::make_request;
 use crate::cli::{ClusterArgs, ContainerToolArg, Runtime, UpArgs};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{MODELS, ServeRequest};
+use crate::plan::{MODELS, ServeRequest, UpRequest};
 use crate::render::cluster::{ClusterOptions, Container, ContainerTool, SlurmOptions};
 
 /// Returns the request of a server on the nodes of a scheduler, with facts and notes about the choices of dsr1.
@@ -14,16 +14,26 @@ pub(super) async fn request(
     args: &mut UpArgs,
     cluster: &ClusterArgs,
 ) -> Result<(ServeRequest, Facts, Vec<String>)> {
+    let (up, facts, notes) = up_request(context, args, cluster).await?;
+    Ok((up.serve, facts, notes))
+}
+
+/// Returns the same with the weights, and whether the server is kept.
+pub(super) async fn up_request(
+    context: &Context,
+    args: &mut UpArgs,
+    cluster: &ClusterArgs,
+) -> Result<(UpRequest, Facts, Vec<String>)> {
     let runtime = &mut args.server.runtime.runtime;
     *runtime = if cluster.container_image.is_some() {
         Runtime::Docker
     } else {
         Runtime::Process
     };
-    let (up, mut facts, notes) = up::make_request(context, args).await?;
+    let (up, mut facts, notes) = make_request(context, args).await?;
     // A server that runs on this host has nothing to do with the nodes.
     facts.servers.clear();
-    Ok((up.serve, facts, notes))
+    Ok((up, facts, notes))
 }
 
 /// Returns the choices of the site.

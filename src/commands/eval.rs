@@ -140,6 +140,7 @@ fn client_of(found: Found, stack: Stack, facts: &Facts) -> EngineClient {
         server: found.server,
         python: found.python,
         port: found.port,
+        base_url: found.status.base_url,
         stack,
     }
 }

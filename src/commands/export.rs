@@ -2,7 +2,7 @@
 
 use super::cluster;
 use super::context::Context;
-use super::up;
+use super::up_request::make_request;
 use crate::cli::{ExportArgs, Runtime};
 use crate::effects::user_files;
 use crate::error::Result;
@@ -37,7 +37,7 @@ async fn for_host(context: &Context, args: &mut ExportArgs, form: &'static dyn F
     if *runtime == Runtime::Auto && !form.has_process() {
         *runtime = Runtime::Docker;
     }
-    let (mut up, mut facts, notes) = up::make_request(context, &args.up).await?;
+    let (mut up, mut facts, notes) = make_request(context, &args.up).await?;
     // A server that runs here now has nothing to do with the text.
     facts.servers.clear();
     // The other tool decides when the server ends; the script of the whole chain stops the rehearsal as `up` does.

@@ -38,6 +38,7 @@ mod stop;
 mod tips;
 mod top;
 mod up;
+mod up_request;
 mod upgrade;
 mod watch;
 mod weights;
@@ -106,7 +107,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         let context = Context::new(cli.output, env);
         // Large futures go on the heap.
         match cli.command {
-            Command::Up(args) => up::run(&context, args).await,
+            Command::Up(args) => Box::pin(up::run(&context, *args)).await,
             Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
             Command::Export(args) => Box::pin(export::run(&context, args)).await,
             Command::Expose(args) => Box::pin(expose::run(&context, args)).await,

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::flags::installed;
-use super::up::{make_plan, make_request};
+use super::up::make_plan;
+use super::up_request::make_request;
 use crate::cli::PlanCommandArgs;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;

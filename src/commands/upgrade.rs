@@ -6,7 +6,7 @@ use super::bench::measure_profile;
 use super::context::Context;
 use super::restart::{stop_all, tell_requests};
 use super::status::probe;
-use super::up::make_request;
+use super::up_request::make_request;
 use crate::cli::{PortChoice, Runtime, UpArgs, UpgradeArgs};
 use crate::effects::{Found, ServerTask};
 use crate::error::{Error, Kind, Result};

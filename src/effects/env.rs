@@ -45,9 +45,10 @@ pub struct Env {
     pub inherited: Vec<(String, String)>,
 }
 
-/// Names of the variables that child processes inherit: paths, devices, proxies and certificates. No secrets,
+/// Names of the variables that child processes inherit: paths, devices, proxies, certificates, and what a site sets for
+/// Slurm's commands. No secrets,
 /// and nothing that changes how Python finds its modules.
-const INHERITED: [&str; 24] = [
+const INHERITED: [&str; 31] = [
     "PATH",
     "HOME",
     "USER",
@@ -72,6 +73,13 @@ const INHERITED: [&str; 24] = [
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
     "XDG_CACHE_HOME",
+    "SLURM_CONF",
+    "SLURM_CLUSTERS",
+    "SBATCH_ACCOUNT",
+    "SBATCH_PARTITION",
+    "SBATCH_QOS",
+    "SBATCH_RESERVATION",
+    "SBATCH_TIMELIMIT",
 ];
 
 /// Names of the inherited variables that decide which GPUs and which libraries a process uses.

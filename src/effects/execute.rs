@@ -1,5 +1,6 @@
 //! Carries out a plan step by step, and removes the servers it started when it fails or is interrupted.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,12 +23,13 @@ use crate::effects::serve::Holdings;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::{engine_client, evaluate, health, history, keep, measure, record, start, verify};
 use crate::effects::signal::Interrupt;
-use crate::effects::{store, weights};
+use crate::effects::{slurm, store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
-    self, CheckEnvironment, CreateVenv, EvaluateModel, LABEL_STACK, MeasureCourse, MeasureLoad, Plan,
-    PullSnapshot, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer,
+    self, AwaitJob, CheckEnvironment, CreateVenv, EvaluateModel, LABEL_STACK, MeasureCourse, MeasureLoad,
+    Plan, PullSnapshot, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, SubmitJob,
+    VerifyAnswers,
 };
 use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
 use crate::secret::Secret;
@@ -46,6 +48,8 @@ pub struct Effects {
     begun: String,
     /// The mirror of a running plan.
     mirror: Mutex<Option<PlannedMirror>>,
+    /// URLs of servers in jobs, by the URL that the plan names.
+    located: Mutex<BTreeMap<String, String>>,
     /// Locks on what the running plan uses, which `dsr1 clean` must not remove.
     kept: Mutex<Vec<SharedLock>>,
     /// Index of the step that a plan carries out.
@@ -91,6 +95,7 @@ impl Effects {
             left: Mutex::default(),
             begun: files::utc_now(),
             mirror: Mutex::default(),
+            located: Mutex::default(),
             kept: Mutex::default(),
             step: AtomicUsize::new(0),
             interrupt: Interrupt::default(),
@@ -324,7 +329,49 @@ impl Effects {
                 }),
                 begun: &self.begun,
             },
+            Server::Slurm { name, folder } => Runtime::Slurm {
+                env: &self.env,
+                name: name.clone(),
+                folder: PathBuf::from(folder),
+                begun: &self.begun,
+            },
         })
+    }
+
+    /// Submits a job of Slurm.
+    async fn submit_job(&self, step: &SubmitJob, plan: &Plan) -> Result<Outcome> {
+        let server = Server::Slurm {
+            name: step.name.clone(),
+            folder: step.folder.clone(),
+        };
+        let job = slurm::submit(&self.env, step).await?;
+        self.record_start(&step.name, plan);
+        self.note_started(server, plan, None);
+        Ok(Outcome::Submitted {
+            name: step.name.clone(),
+            job,
+        })
+    }
+
+    /// Waits until the server of a job takes requests, and remembers where.
+    async fn await_job(&self, step: &AwaitJob, plan: &Plan, events: &StepEvents<'_>) -> Result<Outcome> {
+        let Server::Slurm { name, folder } = &step.server else {
+            return Err(Error::new(Kind::Internal, "a job without a folder"));
+        };
+        let ready = slurm::await_job(step, &self.env, Path::new(folder), events).await?;
+        if let Ok(mut located) = self.located.lock() {
+            located.insert(step.base_url.clone(), ready.base_url.clone());
+        }
+        self.note_event(name, Happening::Ready, "");
+        self.hand_over(&step.server, plan);
+        Ok(Outcome::Ready(ready))
+    }
+
+    /// Returns the URL of a server of the plan: of one in a job, that which the job said.
+    fn at_job(&self, planned: &str) -> String {
+        let located = self.located.lock().ok();
+        let known = located.as_ref().and_then(|located| located.get(planned));
+        known.cloned().unwrap_or_else(|| planned.to_owned())
     }
 
     /// Returns the folder with the logs, histories and plans of servers.
@@ -501,6 +548,10 @@ impl Effects {
                 Ok(Outcome::Ready(ready))
             }
             Step::VerifyAnswers(step) => {
+                let step = &VerifyAnswers {
+                    base_url: self.at_job(&step.base_url),
+                    ..step.clone()
+                };
                 let runtime = self.runtime(&step.server).await?;
                 let work = Box::pin(verify::verify(step, &self.http));
                 let during = "verification";
@@ -511,7 +562,11 @@ impl Effects {
                 Ok(Outcome::Verified(verification?))
             }
             Step::MeasureLoad(step) => {
-                let work = Measured::Load(step);
+                let located = MeasureLoad {
+                    base_url: self.at_job(&step.base_url),
+                    ..(**step).clone()
+                };
+                let work = Measured::Load(&located);
                 Box::pin(self.measure(work, events)).await
             }
             Step::MeasureCourse(step) => {
@@ -535,6 +590,8 @@ impl Effects {
                 start::still_alive(&runtime, "the evaluation").await?;
                 Ok(Outcome::Evaluated(result?))
             }
+            Step::SubmitJob(step) => self.submit_job(step, plan).await,
+            Step::AwaitJob(step) => self.await_job(step, plan, events).await,
             Step::StopServer(step) => self.stop_server(step, plan).await,
         }
     }
@@ -678,6 +735,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         Outcome::Proven(proof) => (proven(proof), proof.cached),
         // The title names the server.
         Outcome::Started { .. } => (String::new(), false),
+        Outcome::Submitted { job, .. } => (format!("job {job}"), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {
             let what = if verification.scope == "wiring" {

@@ -6,6 +6,7 @@
 //! | `docker` | the daemon: builds, images, containers, logs |
 //! | `process` | child processes: the engine without Docker, venvs, short commands |
 //! | `serve` | a server in Docker or as a process: its start up to READY, its answers, its measurements |
+//! | `slurm` | a server in a job of Slurm, over one or more nodes |
 //! | `lines`, `ended_logs` | log lines, from a daemon or from a file; the files with the logs of earlier starts |
 //! | `weights` | the pull, the check and the list of weights, which use the three modules below |
 //! | `hub` | the protocol of a hub: listings, and streams of bytes |
@@ -60,6 +61,7 @@ pub mod results;
 mod serve;
 mod shared_memory;
 pub mod signal;
+mod slurm;
 pub mod stdin;
 pub mod store;
 mod tokenizer;

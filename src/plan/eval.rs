@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold, serve::base_url};
+use crate::plan::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold};
 use crate::profile::{Bench, Stack};
 
 /// The request of a run of the engine's own benchmark client, beside a running server.
@@ -18,6 +18,8 @@ pub struct BenchRequest {
     pub stack: Stack,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// Its URL: on this host, or on a node of a job.
+    pub base_url: String,
     /// Model path as the runtime sees it; the client reads the tokenizer there.
     pub model: String,
     /// Environment of the client.
@@ -37,6 +39,8 @@ pub struct EngineClient {
     pub stack: Stack,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// Its URL: on this host, or on a node of a job.
+    pub base_url: String,
     /// Environment of the client.
     pub env: BTreeMap<String, String>,
 }
@@ -86,7 +90,7 @@ pub(super) fn engine_client(request: &BenchRequest, facts: &Facts) -> RunBenchma
     argv.extend(request.stack.bench.iter().cloned());
     let pairs = [
         ("--backend", backend.clone()),
-        ("--base-url", base_url(request.port)),
+        ("--base-url", request.base_url.clone()),
         ("--model", request.model.clone()),
         ("--dataset-name", dataset.clone()),
         ("--random-input-len", input_len.to_string()),
@@ -106,10 +110,12 @@ pub(super) fn engine_client(request: &BenchRequest, facts: &Facts) -> RunBenchma
     RunBenchmark {
         output: match &request.server {
             Server::Docker { name } => format!("/tmp/{name}-bench.jsonl"),
-            Server::Process { name, .. } => format!("{}/{name}-bench.jsonl", results_dir(facts)),
+            Server::Process { name, .. } | Server::Slurm { name, .. } => {
+                format!("{}/{name}-bench.jsonl", results_dir(facts))
+            }
         },
         server: request.server.clone(),
-        base_url: base_url(request.port),
+        base_url: request.base_url.clone(),
         argv,
         env: request.env.clone(),
         num_prompts: num_prompts.get(),
@@ -150,6 +156,7 @@ pub(super) fn gsm8k_script(request: &Gsm8kRequest, facts: &Facts) -> RunGsm8k {
         python,
         stack,
         port,
+        base_url,
         env,
     } = &request.client;
     let host = if stack.gsm8k_host_scheme {
@@ -175,7 +182,7 @@ pub(super) fn gsm8k_script(request: &Gsm8kRequest, facts: &Facts) -> RunGsm8k {
     argv.push("--data-path".to_owned());
     RunGsm8k {
         server: server.clone(),
-        base_url: base_url(*port),
+        base_url: base_url.clone(),
         argv,
         env: env.clone(),
         data: request.data.clone(),

@@ -8,7 +8,6 @@ use crate::facts::Facts;
 use crate::measure::Api;
 use crate::plan::eval::{EngineClient, Gsm8kRequest, check_data, gsm8k_script, results_dir};
 use crate::plan::measured_host::{host_of_client, host_of_server};
-use crate::plan::serve::base_url;
 use crate::plan::{EvaluateModel, Plan, Step, Threshold};
 
 /// The server of an evaluation.
@@ -129,7 +128,7 @@ pub fn evaluate(request: &EvaluationRequest, facts: &Facts) -> Result<Plan> {
             step.host = host_of_server(&client.server, &client.stack, model, facts);
             step.host.extend(origin.clone());
             step.server = Some(client.server.clone());
-            step.base_url = base_url(client.port);
+            step.base_url.clone_from(&client.base_url);
             step.profile = Some(profile.clone());
             step.stack = Some(client.stack.name.clone());
             step.by_engine = script_of(request, client).map(|request| gsm8k_script(&request, facts));

@@ -9,8 +9,7 @@ use crate::measure::{Api, Extent, Lengths, Load, PromptForm, PromptSource, Turns
 use crate::plan::digest::digest;
 use crate::plan::eval::{BenchRequest, engine_client, results_dir};
 use crate::plan::measured_host::{host_of_client, host_of_server};
-use crate::plan::serve::base_url;
-use crate::plan::{MeasureCourse, MeasureLoad, Plan, Step, Strictness};
+use crate::plan::{MeasureCourse, MeasureLoad, Plan, Server, Step, Strictness};
 use crate::profile::Bench;
 
 /// Measured requests of each slot unless the user says otherwise: `measure::verdicts` believes a steady load from so many on.
@@ -175,12 +174,14 @@ fn load_step(request: &MeasureRequest, facts: &Facts) -> MeasureLoad {
             step.host = host_of_server(&client.server, &client.stack, &client.model, facts);
             step.host.extend(origin.clone());
             step.server = Some(client.server.clone());
-            step.base_url = base_url(client.port);
+            step.base_url.clone_from(&client.base_url);
             step.model_path = Some(client.model.clone());
             step.profile = Some(profile.clone());
             step.stack = Some(client.stack.name.clone());
             // The engine's own client does not read such files, and holds no such conversations.
-            let is_its_load = request.source.file.is_none() && request.lengths.turns.is_single();
+            // It runs beside the engine: not from here, for a server in a job.
+            let is_here = !matches!(client.server, Server::Slurm { .. });
+            let is_its_load = is_here && request.source.file.is_none() && request.lengths.turns.is_single();
             step.by_engine = is_its_load.then(|| engine_client(client, facts));
         }
         MeasuredEndpoint::Url { base_url, model } => {
@@ -248,8 +249,31 @@ fn profile_request(server: OwnServer<'_>, api: Api, least_s: u32) -> MeasureRequ
         profile,
         origin,
     } = server;
-    let (load, lengths) = load_of_profile(&client.bench);
+    let bench = client.bench.clone();
+    let endpoint = MeasuredEndpoint::Own {
+        client: Box::new(client),
+        profile: profile.to_owned(),
+        origin,
+    };
+    request_of_profile(endpoint, &bench, api, least_s)
+}
+
+/// Returns the load of a profile on a server that is known by its URL, as the end of a chain measures it; `None` for a backend
+/// without an API of dsr1's client.
+pub(super) fn load_at_url(bench: &Bench, base_url: &str, model: &str, facts: &Facts) -> Option<MeasureLoad> {
+    let api = Api::of_sglang_backend(&bench.backend)?;
+    let endpoint = MeasuredEndpoint::Url {
+        base_url: base_url.to_owned(),
+        model: Some(model.to_owned()),
+    };
+    let request = request_of_profile(endpoint, bench, api, LEAST_OF_CHAIN_S);
+    Some(load_step(&request, facts))
+}
+
+fn request_of_profile(endpoint: MeasuredEndpoint, bench: &Bench, api: Api, least_s: u32) -> MeasureRequest {
+    let (load, lengths) = load_of_profile(bench);
     MeasureRequest {
+        endpoint,
         vocabulary: None,
         api,
         load,
@@ -259,7 +283,7 @@ fn profile_request(server: OwnServer<'_>, api: Api, least_s: u32) -> MeasureRequ
             ..PromptSource::default()
         },
         extent: Extent {
-            requests: requests_for(&load, client.bench.num_prompts.get(), 1),
+            requests: requests_for(&load, bench.num_prompts.get(), 1),
             least_s,
             most_s: None,
             stall_s: STALL_S,
@@ -270,11 +294,6 @@ fn profile_request(server: OwnServer<'_>, api: Api, least_s: u32) -> MeasureRequ
         ignores_end: true,
         strictness: Strictness::Reports,
         records: None,
-        endpoint: MeasuredEndpoint::Own {
-            client: Box::new(client),
-            profile: profile.to_owned(),
-            origin,
-        },
     }
 }
 

@@ -104,9 +104,9 @@ pub use selection::{
 pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve, volume_prefix, volumes};
 pub use shown::without_secrets;
 pub use step::{
-    AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S, EngineSource,
-    EvaluateModel, MeasureCourse, MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot,
-    RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer,
-    Strictness, Threshold, Ulimit, VerifyAnswers, WriteModel,
+    AwaitJob, AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S,
+    EngineSource, EvaluateModel, MeasureCourse, MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments,
+    PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step,
+    StopServer, Strictness, SubmitJob, Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

@@ -33,6 +33,7 @@ pub fn labels_of(plan: &Plan) -> Option<&BTreeMap<String, String>> {
     plan.steps.iter().find_map(|step| match step {
         Step::StartContainer(step) => Some(&step.labels),
         Step::StartProcess(step) => Some(&step.labels),
+        Step::SubmitJob(step) => Some(&step.labels),
         _ => None,
     })
 }

@@ -32,6 +32,7 @@ pub fn without_secrets(plan: &Plan) -> Plan {
             }
             Step::RunBenchmark(step) => hide_values(&mut step.env),
             Step::RunGsm8k(step) => hide_values(&mut step.env),
+            Step::SubmitJob(step) => step.script = hidden_in_script(&step.script),
             Step::CheckEnvironment(step) => hide_values(&mut step.variables),
             Step::ProveArguments(step) => hide_source(&mut step.source),
             Step::CreateVenv(_)
@@ -42,6 +43,7 @@ pub fn without_secrets(plan: &Plan) -> Plan {
             | Step::CheckSnapshot(_)
             | Step::CheckFolder(_)
             | Step::AwaitReady(_)
+            | Step::AwaitJob(_)
             | Step::VerifyAnswers(_)
             // It has no client of the engine.
             | Step::MeasureCourse(_)
@@ -49,6 +51,18 @@ pub fn without_secrets(plan: &Plan) -> Plan {
         }
     }
     plan
+}
+
+/// Returns a script without the values of secret variables, which it exports line by line.
+fn hidden_in_script(script: &str) -> String {
+    let shown = |line: &str| {
+        let variable = line.strip_prefix("export ").and_then(|rest| rest.split_once('='));
+        match variable {
+            Some((name, value)) if shown_value(name, value) != value => format!("export {name}=***"),
+            _ => line.to_owned(),
+        }
+    };
+    script.lines().map(|line| shown(line) + "\n").collect()
 }
 
 fn hide_values(variables: &mut BTreeMap<String, String>) {

@@ -112,6 +112,10 @@ pub enum Step {
     StartContainer(StartContainer),
     /// Starts the engine as a child process.
     StartProcess(StartProcess),
+    /// Submits a server over several nodes as a job of Slurm.
+    SubmitJob(Box<SubmitJob>),
+    /// Follows a job until its server takes requests.
+    AwaitJob(AwaitJob),
     /// Follows the engine through its startup until the readiness probe succeeds.
     AwaitReady(AwaitReady),
     /// Checks answers of the server.
@@ -146,9 +150,15 @@ impl Step {
             Self::ProveArguments(step) => format!("ask SGLang {} about the arguments", step.sglang),
             Self::StartContainer(step) => format!("start container {}", step.name),
             Self::StartProcess(step) => format!("start process {}", step.name),
+            Self::SubmitJob(step) => format!("submit job {}", step.name),
+            Self::AwaitJob(step) => format!("wait for job {}", step.server.name()),
             Self::AwaitReady(step) => format!("wait for {}", step.base_url),
             Self::VerifyAnswers(_) => "verify answers".to_owned(),
-            Self::MeasureLoad(step) => format!("measure {}", step.base_url),
+            Self::MeasureLoad(step) => match &step.server {
+                // Only the job knows the URL.
+                Some(server @ Server::Slurm { .. }) => format!("measure {}", server.name()),
+                _ => format!("measure {}", step.base_url),
+            },
             Self::MeasureCourse(step) => format!("measure {} at several loads", step.measure.base_url),
             Self::RunBenchmark(_) => "benchmark".to_owned(),
             Self::EvaluateModel(step) => format!("evaluate {}", step.settings.task.name()),
@@ -174,6 +184,13 @@ pub enum Server {
         /// File that receives stdout and stderr.
         log: String,
     },
+    /// The newest job of Slurm of that name, of this user.
+    Slurm {
+        /// Name of the job.
+        name: String,
+        /// Folder with its log, its script and the logs of its ranks; the nodes see it, too.
+        folder: String,
+    },
 }
 
 impl Server {
@@ -181,7 +198,7 @@ impl Server {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Docker { name } | Self::Process { name, .. } => name,
+            Self::Docker { name } | Self::Process { name, .. } | Self::Slurm { name, .. } => name,
         }
     }
 }
@@ -474,6 +491,32 @@ pub struct PlannedMemory {
     pub weights_bytes: u64,
     /// Tokens in the KV pool of one attention replica.
     pub pool_tokens: u64,
+}
+
+/// Submits a job of Slurm. A job of that name that waits or runs is not doubled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitJob {
+    /// Name of the job and the server.
+    pub name: String,
+    /// Folder for the script and the logs; it must be on storage that all nodes share.
+    pub folder: String,
+    /// The script, as `sbatch` takes it.
+    pub script: String,
+    /// Labels of the server; the comment of the job holds them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Waits until the server of a job takes requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitJob {
+    /// The server.
+    pub server: Server,
+    /// The URL that later steps name; the job says the real one, because only it knows its nodes.
+    pub base_url: String,
+    /// Name of the model in the API.
+    pub model: String,
+    /// The log files of the ranks, by the name of the rank.
+    pub ranks: BTreeMap<String, String>,
 }
 
 /// Waits until an engine is ready.

@@ -1,5 +1,6 @@
 //! Plans the whole chain: install, weights, serve, verify, benchmark.
 
+use crate::doctor::Blocker;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::eval::BenchRequest;
@@ -39,43 +40,12 @@ pub struct UpRequest {
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     serve::check_one_node(&request.serve)?;
-    let ServeRequest { profile, stack, .. } = &request.serve;
+    let ServeRequest { stack, .. } = &request.serve;
     let launch = request.serve.accepted_launch()?;
     let build = BuildRequest::for_server(&request.serve);
     let installation = Installation::new(&build, facts)?;
     let mut steps = vec![installation.clone().into_step()];
-    let rehearsing = profile.goal == Goal::Rehearsal;
-    let endpoint = if rehearsing {
-        let listen = mirror_address(facts)?;
-        let source = format!("{}/rehearsal", facts.paths.cache);
-        steps.push(Step::WriteModel(WriteModel {
-            repo: rehearsal::REPO.to_owned(),
-            cache_dir: source.clone(),
-        }));
-        steps.push(Step::ServeMirror(ServeMirror {
-            cache_dir: source,
-            listen: listen.clone(),
-        }));
-        format!("http://{listen}")
-    } else {
-        request.endpoint.clone()
-    };
-    let pull = PullRequest {
-        repo: profile.model.repo.clone(),
-        revision: profile.model.revision.clone(),
-        endpoint,
-        license: profile.model.license.clone(),
-        size_bytes: (profile.model.size_bytes > 0).then_some(profile.model.size_bytes),
-        options: request.pull.clone(),
-        local_dir: None,
-        selection: FilePatterns::default(),
-        code: CodeFiles::Named(profile.model.code_files.clone()),
-        locked: None,
-    };
-    let is_folder = profile.model.path.is_some();
-    if !is_folder {
-        steps.push(pull::step(&pull, facts)?);
-    }
+    let of_weights = weights(request, facts, &mut steps)?;
     serve::check_server_name(request.serve.name.as_deref())?;
     let runs = serve::runs_already(&request.serve, &launch, &installation, facts);
     let is_temporary = !request.keep && !runs;
@@ -119,12 +89,53 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         plan.blockers.extend(found);
     }
     plan.blockers.extend(installation.blocker(&build, facts));
-    plan.blockers
-        .extend(pull::blockers(&pull, facts).into_iter().filter(|_| !is_folder));
+    plan.blockers.extend(of_weights);
     if !installation.is_present(facts) {
         plan.notes.insert(0, install_note(stack));
     }
     Ok(plan)
+}
+
+/// Adds the steps that bring the weights to this host, and returns what prevents them. The rehearsal makes its model and pulls
+/// it from a hub of its own.
+///
+/// # Errors
+/// [`Kind::Host`] without a free port for the rehearsal's hub.
+pub(super) fn weights(request: &UpRequest, facts: &Facts, steps: &mut Vec<Step>) -> Result<Vec<Blocker>> {
+    let profile = &request.serve.profile;
+    let endpoint = if profile.goal == Goal::Rehearsal {
+        let listen = mirror_address(facts)?;
+        let source = format!("{}/rehearsal", facts.paths.cache);
+        steps.push(Step::WriteModel(WriteModel {
+            repo: rehearsal::REPO.to_owned(),
+            cache_dir: source.clone(),
+        }));
+        steps.push(Step::ServeMirror(ServeMirror {
+            cache_dir: source,
+            listen: listen.clone(),
+        }));
+        format!("http://{listen}")
+    } else {
+        request.endpoint.clone()
+    };
+    let pull = PullRequest {
+        repo: profile.model.repo.clone(),
+        revision: profile.model.revision.clone(),
+        endpoint,
+        license: profile.model.license.clone(),
+        size_bytes: (profile.model.size_bytes > 0).then_some(profile.model.size_bytes),
+        options: request.pull.clone(),
+        local_dir: None,
+        selection: FilePatterns::default(),
+        code: CodeFiles::Named(profile.model.code_files.clone()),
+        locked: None,
+    };
+    let is_folder = profile.model.path.is_some();
+    if !is_folder {
+        steps.push(pull::step(&pull, facts)?);
+    }
+    let blockers = pull::blockers(&pull, facts).into_iter();
+    Ok(blockers.filter(|_| !is_folder).collect())
 }
 
 /// Returns a note about what is going to be installed.
@@ -152,6 +163,7 @@ pub(super) fn bench_request(
         python: installation.python(&request.stack),
         stack: request.stack.clone(),
         port: request.port,
+        base_url: serve::base_url(request.port),
         model: arguments::model_path(request, facts),
         env: environment::with_path(
             serve::env(request, launch, serve::cache_root(request, facts)),

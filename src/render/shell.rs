@@ -10,10 +10,10 @@ use crate::evaluate::Task;
 use crate::measure::course::{Axis, Course, Search};
 use crate::measure::{Load, PromptFile, PromptForm};
 use crate::plan::{
-    AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
+    AwaitJob, AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
     CheckSnapshot, CreateVenv, EvaluateModel, MeasureCourse, MeasureLoad, Mount, Plan, ProveArguments,
     PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer, StartProcess,
-    Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
+    Step, StopServer, SubmitJob, Transport, Ulimit, VerifyAnswers, WriteModel,
 };
 use crate::quote::{is_hidden, shell_word};
 
@@ -58,14 +58,18 @@ pub fn render(plan: &Plan) -> String {
         );
     }
     let of = steps.len();
+    let mut planned_url = None;
     for (index, step) in steps.iter().enumerate() {
-        let _ = write!(
-            script,
-            "\n# {}/{of} {}\n{}",
-            index + 1,
-            comment(&step.title()),
-            self::step(step)
-        );
+        let mut text = self::step(step);
+        if let Some(url) = planned_url {
+            // Only the job knows the address of its node. The planned URL needs no quotes, so that it can be replaced.
+            text = text.replace(url, "\"$endpoint\"");
+        }
+        if let Step::AwaitJob(step) = step {
+            planned_url = Some(step.base_url.as_str());
+        }
+        let title = comment(&step.title());
+        let _ = write!(script, "\n# {}/{of} {title}\n{text}", index + 1);
     }
     script
 }
@@ -92,6 +96,8 @@ fn step(step: &Step) -> String {
         Step::ProveArguments(step) => prove(step),
         Step::StartContainer(step) => start_container(step),
         Step::StartProcess(step) => start_process(step),
+        Step::SubmitJob(step) => submit(step),
+        Step::AwaitJob(step) => await_job(step),
         Step::AwaitReady(step) => await_ready(step),
         Step::VerifyAnswers(step) => verify(step),
         Step::MeasureLoad(step) => load(step),
@@ -573,9 +579,62 @@ fn await_ready(step: &AwaitReady) -> String {
             format!("pid=$({}) && test -n \"$pid\"", find_process(log)),
             format!("tail -n 50 {}", shell_word(log)),
         ),
+        Server::Slurm { name, folder } => (job_runs(name), tail_of_job(name, folder)),
     };
     format!(
         "until curl --silent --fail --noproxy '*' --max-time 5 --output /dev/null {url}; do\n  {alive} || {{ {log}; exit 7; }}\n  sleep 1\ndone\n"
+    )
+}
+
+/// Returns the submission of a job; `$job` is its number.
+fn submit(step: &SubmitJob) -> String {
+    let SubmitJob {
+        name,
+        folder,
+        script,
+        labels,
+    } = step;
+    let file = format!("{folder}/{name}.sbatch");
+    let comment = serde_json::to_string(labels).unwrap_or_default();
+    let mut text = command(&[vec!["mkdir", "-p", folder]]);
+    text += &write_file(&shell_word(&file), script);
+    let chdir = format!("--chdir={folder}");
+    let comment = format!("--comment={comment}");
+    let own = format!("DSR1_FOLDER={folder}");
+    let words = command(&[vec!["env", &own, "sbatch", "--parsable", &chdir, &comment, &file]]);
+    let _ = writeln!(text, "job=$({})", words.trim_end());
+    text
+}
+
+/// Returns the wait for the server of a job; `$endpoint` is its URL.
+fn await_job(step: &AwaitJob) -> String {
+    let AwaitJob {
+        server,
+        base_url: _, // `render` puts `$endpoint` in its place
+        model: _,
+        ranks: _,
+    } = step;
+    let Server::Slurm { name, folder } = server else {
+        return String::new();
+    };
+    let file = format!("{}/{}-\"$job\"/endpoint", shell_word(folder), shell_word(name));
+    format!(
+        "until test -s {file}; do\n  {} || {{ {}; exit 7; }}\n  sleep 1\ndone\nendpoint=$(cat {file})\n",
+        job_runs(name),
+        tail_of_job(name, folder)
+    )
+}
+
+/// Returns a command that succeeds while a job of that name waits or runs.
+fn job_runs(name: &str) -> String {
+    format!("squeue --noheader --me --name {} | grep -q .", shell_word(name))
+}
+
+fn tail_of_job(name: &str, folder: &str) -> String {
+    format!(
+        "tail -n 50 {}/{}-\"$job\".log",
+        shell_word(folder),
+        shell_word(name)
     )
 }
 
@@ -612,7 +671,7 @@ fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>, resu
             lines.push(vec![name]);
             lines
         }
-        Server::Process { name: _, log: _ } => {
+        Server::Process { name: _, log: _ } | Server::Slurm { name: _, folder: _ } => {
             let mut lines = vec![vec!["env", "--chdir", results_dir]];
             lines.extend(pairs.iter().map(|pair| vec![pair.as_str()]));
             lines
@@ -925,7 +984,7 @@ fn gsm8k(step: &RunGsm8k) -> String {
             script.push_str(&command(&[vec!["docker", "cp", &local, &target]]));
             "/tmp/gsm8k.jsonl"
         }
-        Server::Process { name: _, log: _ } => &local,
+        Server::Process { name: _, log: _ } | Server::Slurm { name: _, folder: _ } => &local,
     };
     let mut argv = argv.clone();
     argv.push(inside.to_owned());
@@ -945,6 +1004,14 @@ fn stop(step: &StopServer) -> String {
             "pid=$({})\nkill -TERM \"$pid\"\ntimeout {seconds} tail --pid=\"$pid\" -f /dev/null || true\nkill -KILL -- \"-$pid\" 2>/dev/null || true\n",
             find_process(log)
         ),
+        Server::Slurm { name, folder: _ } => command(&[vec![
+            "scancel",
+            "--signal=TERM",
+            "--batch",
+            "--me",
+            "--name",
+            name,
+        ]]),
     }
 }
 

@@ -85,6 +85,13 @@ pub enum Outcome {
         /// Server name.
         name: String,
     },
+    /// A job was submitted.
+    Submitted {
+        /// Name of the server and the job.
+        name: String,
+        /// Number of the job.
+        job: u64,
+    },
     /// The engine is ready.
     Ready(Ready),
     /// Answers of the server were checked.

@@ -46,7 +46,7 @@ fn beside_steps(outcome: &Outcome) -> String {
                 format!("READY, KV pool of {tokens} tokens\n")
             }),
         },
-        Outcome::Started { .. } | Outcome::Stopped { .. } => String::new(),
+        Outcome::Started { .. } | Outcome::Submitted { .. } | Outcome::Stopped { .. } => String::new(),
         other => self::outcome(other),
     }
 }
@@ -215,6 +215,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         ]),
         Outcome::Proven(proof) => super::proof(proof).trim_start().to_owned(),
         Outcome::Started { name } => format!("{} started\n", safe(name)),
+        Outcome::Submitted { name, job } => format!("{} submitted as job {job}\n", safe(name)),
         Outcome::Ready(ready) => {
             let pool = ready
                 .kv_pool_tokens

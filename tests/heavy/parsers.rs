@@ -157,6 +157,7 @@ fn every_benchmark_is_accepted_by_the_real_client_of_its_stack() {
             python: "python3".to_owned(),
             stack: found.stack.clone(),
             port: 30_000,
+            base_url: dsr1::plan::base_url(30_000),
             model: "/models/m".to_owned(),
             env: std::collections::BTreeMap::new(),
             bench: found.profile.bench.clone(),

@@ -142,6 +142,12 @@ async fn prepare_own(
         api_of(&bench, load).map_err(|error| error.hint("name one with --api, or use --engine-client"))?;
     let name = found.status.profile.clone();
     let origin = found.origin();
+    let mut load = load.clone();
+    if matches!(found.server, plan::Server::Slurm { .. }) && api == Api::Completions {
+        // The router before the engines, SMG 1.13.0, refuses the ids of tokens in `prompt`.
+        load.prompts.get_or_insert(PromptForm::Text);
+    }
+    let load = &load;
     let endpoint = MeasuredEndpoint::Own {
         client: Box::new(client_request(found, stack, bench.clone(), &facts)),
         profile: name,
@@ -452,6 +458,7 @@ fn client_request(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Be
         server: found.server,
         python: found.python,
         port: found.port,
+        base_url: found.status.base_url,
         stack,
         bench,
     }
@@ -524,7 +531,7 @@ fn profile_of_server(
 pub(in crate::commands) fn client_env(found: &Found, hub_cache: &str) -> BTreeMap<String, String> {
     let root = match found.server {
         plan::Server::Docker { .. } => plan::MODELS,
-        plan::Server::Process { .. } => hub_cache,
+        plan::Server::Process { .. } | plan::Server::Slurm { .. } => hub_cache,
     };
     let mut env = found.variables.clone();
     env.extend(plan::offline_env(root));

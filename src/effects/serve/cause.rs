@@ -22,7 +22,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Adds cause and remedies to an error about a server that ended with `reason`; `lines` are the last ones of its log.
-pub(super) fn explained<'a>(
+pub(in crate::effects) fn explained<'a>(
     error: Error,
     diagnosis: &Diagnosis,
     reason: &str,

@@ -130,6 +130,7 @@ impl Effects {
         let runtime = match server {
             Server::Docker { .. } => "docker",
             Server::Process { .. } => "process",
+            Server::Slurm { .. } => "slurm",
         };
         let events = history::read(Path::new(&self.env().paths.state), &name);
         let last = events.last();

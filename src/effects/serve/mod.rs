@@ -3,7 +3,7 @@
 //! Not in this module tree: the meaning of the engine's log lines (`sglang::log`), containers (`docker`), child processes
 //! (`process`).
 
-mod cause;
+pub(in crate::effects) mod cause;
 mod chat;
 mod ended;
 pub(in crate::effects) mod engine_client;
@@ -24,7 +24,7 @@ pub(in crate::effects) mod record;
 mod release;
 mod results;
 pub(in crate::effects) mod runtime;
-mod servers;
+pub(in crate::effects) mod servers;
 pub(in crate::effects) mod start;
 pub(in crate::effects) mod verify;
 mod watched;

@@ -22,7 +22,13 @@ const LOOK: Duration = Duration::from_millis(200);
 impl Effects {
     /// Returns what a server holds: to be asked before it is stopped.
     pub async fn holdings(&self, server: &Server, port: u16) -> Holdings {
-        if matches!(server, Server::Docker { .. }) && !Docker::is_on_this_host(self.env()) {
+        let is_elsewhere = match server {
+            Server::Docker { .. } => !Docker::is_on_this_host(self.env()),
+            Server::Process { .. } => false,
+            // Slurm ends all processes of a job.
+            Server::Slurm { .. } => true,
+        };
+        if is_elsewhere {
             // Nothing of a server on another host can be seen here.
             return Holdings::default();
         }
@@ -38,11 +44,12 @@ impl Effects {
                 }
                 Err(_) => Vec::new(),
             },
+            Server::Slurm { .. } => Vec::new(),
         };
         let segments = match server {
             Server::Process { .. } => shared_memory::segments_of(&processes),
             // A container has its own /dev/shm.
-            Server::Docker { .. } => BTreeSet::new(),
+            Server::Docker { .. } | Server::Slurm { .. } => BTreeSet::new(),
         };
         Holdings {
             port,

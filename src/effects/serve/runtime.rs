@@ -13,7 +13,7 @@ use crate::effects::lines::{LogEnd, LogFile, LogPart, LogStream};
 use crate::effects::process::server::Signs;
 use crate::effects::process::{command, server as process};
 use crate::effects::serve::history;
-use crate::effects::{files, host};
+use crate::effects::{files, host, slurm};
 use crate::error::{At, Error, Kind, Result};
 
 /// Beginning of the reason for the end of a server that the kernel ended, or of which it ended a process.
@@ -46,6 +46,17 @@ pub(in crate::effects) enum Runtime<'a> {
         /// The time in UTC at which this command began.
         begun: &'a str,
     },
+    /// A job of Slurm.
+    Slurm {
+        /// Environment for the commands of Slurm.
+        env: &'a Env,
+        /// Name of the job.
+        name: String,
+        /// Folder with the logs of jobs.
+        folder: PathBuf,
+        /// The time in UTC at which this command began.
+        begun: &'a str,
+    },
 }
 
 /// The life of a server.
@@ -61,7 +72,7 @@ impl Runtime<'_> {
     /// Server name.
     pub(in crate::effects) fn name(&self) -> &str {
         match self {
-            Self::Docker { name, .. } | Self::Process { name, .. } => name,
+            Self::Docker { name, .. } | Self::Process { name, .. } | Self::Slurm { name, .. } => name,
         }
     }
 
@@ -85,6 +96,12 @@ impl Runtime<'_> {
                     None => file,
                 }))
             }
+            Self::Slurm {
+                env, name, folder, ..
+            } => {
+                let job = slurm::job_of(env, name).await?.ok_or_else(|| unknown_job(name))?;
+                Ok(slurm::log_of_job(env, folder, &job, part))
+            }
         }
     }
 
@@ -93,7 +110,14 @@ impl Runtime<'_> {
         let (Self::Docker {
             kept_log: log, begun, ..
         }
-        | Self::Process { log, begun, .. }) = self;
+        | Self::Process { log, begun, .. }
+        | Self::Slurm {
+            folder: log, begun, ..
+        }) = self;
+        if let Self::Slurm { name, .. } = self {
+            let state = log.parent().unwrap_or(Path::new("/"));
+            return history::was_asked_to_stop(state, name, begun);
+        }
         let state = log.ancestors().nth(2).unwrap_or(Path::new("/"));
         history::was_asked_to_stop(state, self.name(), begun)
             || matches!(self, Self::Process { log, .. } if process::is_stopped(log))
@@ -119,6 +143,12 @@ impl Runtime<'_> {
                 kept_log.clone()
             }
             Self::Process { log, .. } => log.clone(),
+            Self::Slurm {
+                env, name, folder, ..
+            } => match slurm::job_of(env, name).await {
+                Ok(Some(job)) => job.folder(folder),
+                _ => folder.clone(),
+            },
         }
     }
 
@@ -151,11 +181,22 @@ impl Runtime<'_> {
                     reason.unwrap_or_else(|| "its process is gone".to_owned()),
                 ))
             }
+            Self::Slurm {
+                env, name, folder, ..
+            } => match slurm::job_of(env, name).await? {
+                Some(job) if job.is_alive() => Ok(Life::Running),
+                Some(job) => Ok(Life::Ended(slurm::reason_of_end(env, folder, &job).await)),
+                None => Ok(Life::Ended("Slurm knows its job no more".to_owned())),
+            },
         }
     }
 
     /// Returns true if this server listens on `port`; `None` if the listener cannot be seen.
     pub(in crate::effects) async fn owns(&self, port: u16) -> Option<bool> {
+        if matches!(self, Self::Slurm { .. }) {
+            // It listens on another host.
+            return None;
+        }
         let listener = host::listener(port)?;
         match self {
             Self::Docker { docker, name, .. } => {
@@ -165,6 +206,7 @@ impl Runtime<'_> {
                 Some(cgroup.contains(&id))
             }
             Self::Process { log, .. } => Some(process::members(log, process::find(log)).contains(&listener)),
+            Self::Slurm { .. } => None,
         }
     }
 
@@ -178,7 +220,7 @@ impl Runtime<'_> {
                     ..signs?
                 })
             }
-            Self::Process { .. } => self.signs_of_processes().await,
+            Self::Process { .. } | Self::Slurm { .. } => self.signs_of_processes().await,
         }
     }
 
@@ -199,6 +241,8 @@ impl Runtime<'_> {
                 })
             }
             Self::Process { log, .. } => process::find(log).map(|leader| process::signs(log, leader)),
+            // Its processes are on other hosts; the job itself looks after them.
+            Self::Slurm { .. } => None,
         }
     }
 
@@ -223,6 +267,12 @@ impl Runtime<'_> {
                 let finished = command::run(env, &argv, extra, None, on_line).await?;
                 Ok(i64::from(finished.status.code().unwrap_or(137)))
             }
+            Self::Slurm { name, .. } => Err(Error::new(
+                Kind::Usage,
+                format!("the engine's own client cannot run beside {name}"),
+            )
+            .cause("its engines are on the nodes of a job")
+            .hint("leave out --engine-client: dsr1's own client measures it from here")),
         }
     }
 
@@ -239,7 +289,7 @@ impl Runtime<'_> {
                 docker.upload(container, "/tmp", name, &bytes).await?;
                 Ok(format!("/tmp/{name}"))
             }
-            Self::Process { .. } => Ok(local.to_string_lossy().into_owned()),
+            Self::Process { .. } | Self::Slurm { .. } => Ok(local.to_string_lossy().into_owned()),
         }
     }
 
@@ -248,7 +298,8 @@ impl Runtime<'_> {
         const MAX: u64 = 64 << 20;
         match self {
             Self::Docker { docker, name, .. } => docker.read_file(name, path, MAX).await,
-            Self::Process { .. } => {
+            // The weights of a job are on storage that this host shares with the nodes.
+            Self::Process { .. } | Self::Slurm { .. } => {
                 let size = std::fs::metadata(path)
                     .at(Kind::Server, || format!("`{path}` is missing"))?
                     .len();
@@ -285,7 +336,7 @@ impl Runtime<'_> {
                 let argv = ["rm", "-f", "--", path].map(str::to_owned);
                 let _ = docker.exec(name, &argv, &BTreeMap::new(), &mut |_| ()).await;
             }
-            Self::Process { .. } => {
+            Self::Process { .. } | Self::Slurm { .. } => {
                 let _ = std::fs::remove_file(path);
             }
         }
@@ -306,6 +357,15 @@ impl Runtime<'_> {
             Self::Process { log, .. } => {
                 Ok(process::stop(log, Duration::from_secs(u64::from(drain_s))).await)
             }
+            Self::Slurm { env, name, .. } => {
+                slurm::stop(env, name, Duration::from_secs(u64::from(drain_s))).await
+            }
         }
     }
+}
+
+/// Returns the error about a job that Slurm does not know.
+fn unknown_job(name: &str) -> Error {
+    Error::new(Kind::Server, format!("Slurm knows no job {name}"))
+        .cause("it ended some minutes ago, or another user submitted it")
 }

@@ -105,6 +105,10 @@ impl Effects {
             Err(error) => trouble = Some(error),
         }
         found.extend(self.processes());
+        match self.servers_in_jobs().await {
+            Ok(jobs) => found.extend(jobs),
+            Err(error) => trouble = trouble.or(Some(error)),
+        }
         let paths: Vec<String> = found.iter().map(|server| probe(&server.status.stack)).collect();
         let mut ended = 0;
         let looks = found.iter_mut().zip(&paths).map(|(server, path)| {
@@ -136,8 +140,9 @@ impl Effects {
         if server.status.state == ServerState::Crashed && explain {
             let reason = self.reason_of_end(&server.server).await;
             let known = history::cause_of_crash(Path::new(&self.env().paths.state), &server.status.name);
-            // The log of a server that lost a process does not say who killed it.
-            let (cause, was_asked) = if reason.contains(MEMORY_RAN_OUT) {
+            let is_job = matches!(server.server, Server::Slurm { .. });
+            // The log of a server that lost a process does not say who killed it; a job says which rank ended first.
+            let (cause, was_asked) = if is_job || reason.contains(MEMORY_RAN_OUT) {
                 (Some(reason), false)
             } else if known.is_some() {
                 (known, false)
@@ -484,7 +489,7 @@ fn not_looked_at(error: Error, trouble: &Error) -> Error {
 }
 
 /// Reads the labels of a server; `None` if one is missing.
-pub(super) fn describe(
+pub(in crate::effects) fn describe(
     labels: &BTreeMap<String, String>,
     server: Server,
     runtime: &str,

@@ -499,7 +499,7 @@ pub(super) async fn last_lines(runtime: &Runtime<'_>) -> Vec<String> {
     let mut lines = match runtime {
         // A file has no end while the engine writes to it.
         Runtime::Process { .. } => log.arrived(),
-        Runtime::Docker { .. } => log.rest(LAST_LINES).await,
+        Runtime::Docker { .. } | Runtime::Slurm { .. } => log.rest(LAST_LINES).await,
     };
     lines.retain(|line| log::is_telling(line));
     lines

@@ -8,6 +8,7 @@ use crate::effects::process::server as process;
 use crate::effects::serve::health::{self, Subject};
 use crate::effects::serve::runtime::Life;
 use crate::effects::serve::{history, keep};
+use crate::effects::slurm;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::{LABEL_STACK, Plan, Server, base_url, labels_of, server_of};
 use crate::report::ServerState;
@@ -199,6 +200,10 @@ impl Effects {
             Server::Process { log, .. } => {
                 let log = Path::new(log);
                 Ok(!process::members(log, process::find(log)).is_empty())
+            }
+            Server::Slurm { name, .. } => {
+                let job = slurm::job_of(self.env(), name).await?;
+                Ok(job.is_some_and(|job| job.is_alive()))
             }
         }
     }

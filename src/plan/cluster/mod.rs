@@ -12,12 +12,16 @@
 //! | `router` | the command of the router |
 //! | `launches` | the roles of a request, each with its flags and findings |
 //! | `planned` | the deployment of a profile |
+//! | `job` | the steps of a server in a job of Slurm |
+//! | `job_line` | the lines that a job says about itself |
 //! | `checks` | findings about roles that do not fit each other |
 //!
 //! Not in this module tree: the flags of a role (`sglang::role`), texts for a scheduler (`render`).
 
 mod checks;
 mod deployment;
+mod job;
+mod job_line;
 mod launches;
 mod place;
 mod planned;
@@ -25,6 +29,8 @@ mod router;
 mod word;
 
 pub use deployment::{Deployment, EngineGroup, Rank, Router, SCHEMA, Worker};
+pub use job::{JobRequest, up_in_job};
+pub use job_line::{JobLine, job_line};
 pub use place::{BLOCK, Ports};
 pub use planned::deployment;
 pub use word::{Addresses, PortUse, Word, words_at};

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// A rank needs the ports of [`Ports::all`], the last of which is seventeen above the first.
 pub const BLOCK: u16 = 20;
+/// Number of blocks; more engines than that share them, on different nodes. A node has fewer GPUs.
+pub(super) const BLOCKS: u32 = 64;
 /// Distance of the first block from the port of the endpoint.
 const FIRST: u16 = 100;
 
@@ -30,14 +32,13 @@ impl Ports {
         (self.rendezvous..=self.rendezvous + 6).chain([self.rendezvous + 13])
     }
 
-    /// Returns the ports of the rank at a position on its node, from 0; `None` if they are above 65535. `endpoint` is the
-    /// port that users reach.
+    /// Returns the ports in a block, counted from 0; `None` if they are above 65535. `endpoint` is the port that users reach.
     #[must_use]
-    pub fn at(endpoint: u16, position: u32) -> Option<Self> {
-        let position = u16::try_from(position).ok()?;
+    pub fn at(endpoint: u16, block: u32) -> Option<Self> {
+        let block = u16::try_from(block).ok()?;
         let base = endpoint
             .checked_add(FIRST)?
-            .checked_add(position.checked_mul(BLOCK)?)?;
+            .checked_add(block.checked_mul(BLOCK)?)?;
         base.checked_add(BLOCK - 1)?;
         Some(Self {
             http: base,

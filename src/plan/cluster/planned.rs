@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::checks;
 use super::deployment::{Deployment, EngineGroup, SCHEMA, Worker};
 use super::launches::{RoleLaunch, no_topology, role_launches};
-use super::place::Ports;
+use super::place::{BLOCKS, Ports};
 use super::router::router;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -29,7 +29,7 @@ pub fn deployment(request: &ServeRequest, facts: &Facts) -> Result<Deployment> {
     let roles = role_launches(&request, topology)?;
     let on_cpu = request.stack.accelerator == Accelerator::Cpu;
     let mut groups = Vec::new();
-    let mut next = 0;
+    let (mut next, mut placed_engines) = (0, 0);
     for RoleLaunch {
         role,
         request,
@@ -43,8 +43,8 @@ pub fn deployment(request: &ServeRequest, facts: &Facts) -> Result<Deployment> {
             .map_or(1, |(_, one)| one.count());
         let ranks = request.profile.engine.ranks();
         let nodes = topology.nodes_of(ranks);
-        let (workers, used) = placed(topology, ranks, count, next, request.port)?;
-        next = used;
+        let (workers, used) = placed(topology, ranks, count, (next, placed_engines), request.port)?;
+        (next, placed_engines) = (used, placed_engines + count);
         let root = serve::cache_root(request, facts);
         let gpus = if on_cpu { 0 } else { ranks / nodes };
         groups.push(EngineGroup {
@@ -117,16 +117,25 @@ fn without_proxies(mut env: BTreeMap<String, String>) -> BTreeMap<String, String
     env
 }
 
-/// Places the engines of one role from node `next` on, and returns them with the first node behind them. An engine that needs
-/// less than a node shares it with others of its role.
-fn placed(topology: &Topology, ranks: u32, count: u32, next: u32, port: u16) -> Result<(Vec<Worker>, u32)> {
+/// Places the engines of one role from node `next` on, behind `before` engines of other roles, and returns them with the first
+/// node behind them. An engine that needs less than a node shares it with others of its role.
+///
+/// Engines on different nodes have different ports, too, as far as there are blocks: PyTorch's rendezvous listens on all
+/// addresses of a host, and a rehearsal has several nodes on one host.
+fn placed(
+    topology: &Topology,
+    ranks: u32,
+    count: u32,
+    (next, before): (u32, u32),
+    port: u16,
+) -> Result<(Vec<Worker>, u32)> {
     let each = topology.gpus_per_node.get();
     let on_node = (each / ranks).max(1);
     let nodes = topology.nodes_of(ranks);
     let mut workers = Vec::new();
     for index in 0..count {
         let position = index % on_node;
-        let ports = Ports::at(port, position).ok_or_else(|| {
+        let ports = Ports::at(port, before.saturating_add(index) % BLOCKS).ok_or_else(|| {
             Error::new(
                 Kind::Usage,
                 format!("port {port} leaves no room for the ports of the engines above it"),
