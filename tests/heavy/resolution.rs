@@ -478,7 +478,7 @@ const REPORTED: [&str; 14] = [
 ];
 
 /// Lines on which dsr1 and the engine once differed, found by sweeps: each version has the options of its own.
-const FOUND: [(Version, &str); 6] = [
+const FOUND: [(Version, &str); 7] = [
     (
         Version::new(0, 5, 3),
         "--tp-size 8 --enable-deterministic-inference",
@@ -494,6 +494,10 @@ const FOUND: [(Version, &str); 6] = [
     (
         Version::new(0, 5, 3),
         "--tp-size 8 --speculative-algorithm EAGLE --speculative-num-steps 3 --speculative-eagle-topk 4 --speculative-num-draft-tokens 8",
+    ),
+    (
+        Version::new(0, 5, 10),
+        "--tp-size 8 --attention-backend trtllm_mha --page-size 128",
     ),
     (
         Version::new(0, 5, 16),

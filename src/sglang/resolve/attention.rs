@@ -10,6 +10,8 @@ const CHOSEN_EARLY: Version = Version::new(0, 5, 3);
 const BLACKWELL_BACKEND: Version = Version::new(0, 5, 5);
 /// First version that takes `trtllm_mha` on Hopper (`attention_hook.py`, 0.5.19).
 const MHA_ON_HOPPER: Version = Version::new(0, 5, 19);
+/// First version whose `trtllm_mha` has pages of 128 tokens, too (`overrides.py`, 0.5.17).
+const MHA_PAGES_OF_128: Version = Version::new(0, 5, 17);
 /// First version that takes `tokenspeed_mla` as another name of `cutedsl_mla` (`serving_hook.py`, after 0.5.19).
 const TOKENSPEED_RENAMED: Version = Version::new(0, 5, 20);
 /// First version that reads an NVFP4 KV cache by one backend in prefill and by `trtllm_mha` in decode (`kv_cache_hook.py`,
@@ -231,13 +233,18 @@ impl Resolver<'_> {
         if self.has_fa4_pages(decode) {
             self.out.page_size = 128;
         }
+        let mha: &[u32] = if self.version < MHA_PAGES_OF_128 {
+            &[16, 32, 64]
+        } else {
+            &[16, 32, 128, 64]
+        };
         let rules: [(&str, &[u32]); 6] = [
             ("flashmla", &[64]),
             ("cutlass_mla", &[128]),
             ("trtllm_mla", &[32, 64]),
             ("tokenspeed_mla", &[32, 64]),
             ("cutedsl_mla", &[32, 64]),
-            ("trtllm_mha", &[16, 32, 128, 64]),
+            ("trtllm_mha", mha),
         ];
         for (backend, pages) in rules {
             if !self.uses(decode, backend) || pages.contains(&self.out.page_size) {
