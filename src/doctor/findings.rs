@@ -73,7 +73,9 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     }
     findings.push(port_finding(port, facts));
     findings.extend(advisories(selection));
-    findings.extend(gpu::memory_findings(selection, facts));
+    for role in selection.by_role() {
+        findings.extend(gpu::memory_findings(&role, facts));
+    }
     findings
 }
 

@@ -176,6 +176,7 @@ fn base(
         .filter(|profile| {
             // Those of the guide are for its image alone.
             STACKS.contains(&profile.stack.as_str())
+                && profile.topology.is_none()
                 && profile.goal == goal
                 && profile.precision == precision
                 && profile.architectures == [family]

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::choose::{self, Criteria, Selection};
+use crate::profile::gpu::{KNOWN_GPUS, known_gpu};
 use crate::profile::merge::{self, CatalogFile, Declares};
 use crate::profile::names::{NAME_RULE, is_mountable, is_name, is_repo, is_revision};
 use crate::profile::origin::{Origins, Place};
@@ -23,7 +24,7 @@ macro_rules! embedded {
 
 /// Built-in profiles. A new one is one line here and one file. Of several that serve the same goal on the same
 /// hardware the first is chosen, so the guide's are first.
-const PROFILES: [Source<'_>; 16] = embedded![
+const PROFILES: [Source<'_>; 28] = embedded![
     "profiles/fp4-basic.yaml",
     "profiles/fp4-high-throughput.yaml",
     "profiles/fp8-high-throughput.yaml",
@@ -38,6 +39,18 @@ const PROFILES: [Source<'_>; 16] = embedded![
     "profiles/b200x4-fp8-low-latency.yaml",
     "profiles/h200-fp8-high-throughput.yaml",
     "profiles/h200-fp8-low-latency.yaml",
+    "profiles/h100x16-fp8-high-throughput.yaml",
+    "profiles/h20x16-fp8-high-throughput.yaml",
+    "profiles/gb200x8-fp4-high-throughput.yaml",
+    "profiles/gb200x8-fp8-high-throughput.yaml",
+    "profiles/gb200x8-fp8-low-latency.yaml",
+    "profiles/gb200x20-fp4-low-latency.yaml",
+    "profiles/gb200x64-fp4-high-throughput.yaml",
+    "profiles/gb200x72-fp8-high-throughput.yaml",
+    "profiles/gb300x8-fp8-low-latency.yaml",
+    "profiles/gb300x20-fp4-low-latency.yaml",
+    "profiles/gb300x64-fp4-high-throughput.yaml",
+    "profiles/gb300x72-fp8-high-throughput.yaml",
     "profiles/rehearsal.yaml",
     "profiles/rehearsal-rack.yaml",
 ];
@@ -463,6 +476,7 @@ impl Catalog {
         let origins = written.on_stack(&stack.name);
         check_bench(&profile, &origins)?;
         check_model(&profile, &origins)?;
+        check_gpu(&profile, &origins)?;
         topology_rules::check(&profile, &origins)?;
         profile.stack.clone_from(&stack.name);
         Ok(Selection {
@@ -701,6 +715,30 @@ fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
     .hint("set bench.num_prompts to at least bench.max_concurrency, best to a multiple of it"))
 }
 
+/// Refuses a GPU that is not known, or not of a family that the profile is for.
+fn check_gpu(profile: &Profile, origins: &Origins) -> Result<()> {
+    let Some(name) = &profile.gpu else {
+        return Ok(());
+    };
+    let error = |message: String| {
+        let error = Error::new(Kind::Usage, in_place(origins.place_of("gpu"), &message));
+        let names = KNOWN_GPUS.map(|gpu| gpu.name);
+        match spelling::nearest(name, names.into_iter()) {
+            Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+            None => error.hint(format!("the known GPUs are: {}", names.join(", "))),
+        }
+    };
+    match known_gpu(name) {
+        None => Err(error(format!("`{}` is not a known GPU", name.escape_debug()))),
+        Some(gpu) if !profile.architectures.contains(&gpu.architecture) => Err(error(format!(
+            "{} is of the family {}, which `architectures` does not name",
+            gpu.name,
+            gpu.architecture.name()
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -732,6 +770,49 @@ mod tests {
             profiles,
             ..UserFiles::default()
         })
+    }
+
+    #[test]
+    fn a_gpu_is_a_known_one_of_the_profiles_families() {
+        let refusal = |gpu: &str| {
+            let text = format!("name: own\nextends: gb200x8-fp8-low-latency\ngpu: {gpu}\n");
+            let resolved = Catalog::load(Some(("own.yaml", &text))).and_then(|one| one.resolve("own", None));
+            resolved.err().map(|error| error.message())
+        };
+        assert_eq!(refusal("NVIDIA GB300"), None);
+        for (gpu, said) in [
+            ("NVIDIA GB301", "own.yaml:3: `NVIDIA GB301` is not a known GPU"),
+            ("NVIDIA H200", "own.yaml:3: NVIDIA H200 is of the family Hopper"),
+        ] {
+            assert!(
+                refusal(gpu).unwrap_or_default().contains(said),
+                "{gpu}: {:?}",
+                refusal(gpu)
+            );
+        }
+    }
+
+    #[test]
+    fn a_goal_never_chooses_a_server_over_several_nodes() {
+        let catalog = Catalog::load(None).unwrap();
+        for goal in ["low-latency", "high-throughput"] {
+            for precision in [Precision::Fp4, Precision::Fp8] {
+                for family in [Architecture::Hopper, Architecture::Blackwell] {
+                    for count in [4, 8, 16, 72] {
+                        let criteria = Criteria {
+                            precision: Some(precision),
+                            stack: None,
+                            gpus: Some((count, Ok(family))),
+                        };
+                        let Ok(chosen) = catalog.select(goal, &criteria) else {
+                            assert_eq!((precision, family), (Precision::Fp4, Architecture::Hopper));
+                            continue;
+                        };
+                        assert!(!chosen.profile.is_for_several_nodes(), "{}", chosen.profile.name);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) fn by_goal(
     criteria: &Criteria,
 ) -> Result<(String, Vec<String>)> {
     let mut reasons = Vec::new();
+    // A server over several nodes is not started where a goal is named: its profile is named.
+    profiles.retain(|profile| !profile.is_for_several_nodes());
     let all: Vec<String> = profiles.iter().map(|profile| profile.name.clone()).collect();
     let architecture = criteria.family();
     let precision = precision(goal, &profiles, criteria, &mut reasons)?;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::knob::{
-    AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
+    AttentionBackend, Chunk, Count, DeepepMode, ExpertDispatch, Fp4Gemm, Fp8Gemm, Fraction, KvCache,
+    MoeAllToAll, MoeRunner, Positive,
 };
 
 /// The engine's settings. `None` leaves the engine's default.
@@ -30,14 +31,20 @@ pub struct EngineSettings {
     pub moe_dense_tensor_parallel: Option<Count>,
     /// Busy experts get their copies while the server runs (the expert-parallel load balancer).
     pub eplb: Option<bool>,
+    /// Choice of a copy of an expert, where experts have several.
+    pub expert_dispatch: Option<ExpertDispatch>,
     /// Two halves of a batch overlap computation and communication.
     pub two_batch_overlap: Option<bool>,
+    /// The shared expert and the down-projection of one batch overlap communication.
+    pub single_batch_overlap: Option<bool>,
     /// Kernel family of the mixture-of-experts layers.
     pub moe_runner: Option<MoeRunner>,
     /// Kernel family of attention.
     pub attention_backend: Option<AttentionBackend>,
     /// Kernel family of dense FP8 matrix products.
     pub fp8_gemm: Option<Fp8Gemm>,
+    /// Kernel family of dense NVFP4 matrix products.
+    pub fp4_gemm: Option<Fp4Gemm>,
     /// Number format of the KV cache.
     pub kv_cache: Option<KvCache>,
     /// Checkpoint quantization as SGLang spells it; FP8 checkpoints need none.

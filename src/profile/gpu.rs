@@ -66,6 +66,14 @@ pub const KNOWN_GPUS: [KnownGpu; 14] = [
     blackwell("NVIDIA GB300", 284_208, "10.3"),
 ];
 
+/// Returns the known GPU of that name, as nvidia-smi prints it.
+#[must_use]
+pub fn known_gpu(name: &str) -> Option<&'static KnownGpu> {
+    const { &KNOWN_GPUS }
+        .iter()
+        .find(|gpu| gpu.name.eq_ignore_ascii_case(name.trim()))
+}
+
 impl Architecture {
     /// Returns the family of a GPU. A known name decides only where the compute capability is not known.
     ///
@@ -87,8 +95,7 @@ impl Architecture {
         let mut numbers = compute_capability.trim().split('.').map(str::parse::<u32>);
         let (Some(Ok(major)), Some(Ok(minor)), None) = (numbers.next(), numbers.next(), numbers.next())
         else {
-            let known = KNOWN_GPUS.iter().find(|gpu| gpu.name.eq_ignore_ascii_case(shown));
-            return known
+            return known_gpu(shown)
                 .map(|gpu| gpu.architecture)
                 .ok_or_else(|| format!("{shown} is not supported: its compute capability is not known"));
         };

@@ -288,6 +288,34 @@ spelled! {
 }
 
 spelled! {
+    /// Choice of a copy of an expert for a token.
+    ExpertDispatch {
+        /// Spread over the copies as they are used.
+        Dynamic = "dynamic",
+        /// By a linear program over the load.
+        Lp = "lp",
+        /// The nearest copy, the same for every token of a GPU.
+        Static = "static",
+    }
+}
+
+spelled! {
+    /// Kernel family of dense NVFP4 matrix products.
+    Fp4Gemm {
+        /// SGLang chooses.
+        Auto = "auto",
+        /// FlashInfer's `CuteDSL` kernels.
+        FlashinferCutedsl = "flashinfer_cutedsl",
+        /// FlashInfer's cuDNN kernels.
+        FlashinferCudnn = "flashinfer_cudnn",
+        /// FlashInfer's CUTLASS kernels.
+        FlashinferCutlass = "flashinfer_cutlass",
+        /// FlashInfer's TensorRT-LLM generated kernels.
+        FlashinferTrtllm = "flashinfer_trtllm",
+    }
+}
+
+spelled! {
     /// Kernel family of attention.
     AttentionBackend {
         /// `CuteDSL` MLA, Blackwell.

@@ -44,9 +44,10 @@ pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles, built_in_profiles, b
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use engine_settings::{Device, EngineSettings, Speculative};
-pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min};
+pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min, known_gpu};
 pub use knob::{
-    AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
+    AttentionBackend, Chunk, Count, DeepepMode, ExpertDispatch, Fp4Gemm, Fp8Gemm, Fraction, KvCache,
+    MoeAllToAll, MoeRunner, Positive,
 };
 pub use names::{NAME_RULE, is_mountable, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};

@@ -1,7 +1,31 @@
 //! One role of a profile for several nodes, as a profile of its own.
 
+use crate::profile::choose::Selection;
+use crate::profile::engine_settings::EngineSettings;
 use crate::profile::schema::Profile;
-use crate::profile::topology::{Role, Topology};
+use crate::profile::topology::{Role, RoleSettings, Topology};
+
+impl Selection {
+    /// Returns the profile of each role, resolved for the same stack; a profile without a topology as it is.
+    #[must_use]
+    pub fn by_role(&self) -> Vec<Self> {
+        let Some(topology) = &self.profile.topology else {
+            return vec![self.clone()];
+        };
+        let of = |role: Role| {
+            Some(Self {
+                profile: self.profile.of_role(role)?,
+                origins: self.origins.of_role(role),
+                ..self.clone()
+            })
+        };
+        topology
+            .roles()
+            .into_iter()
+            .filter_map(|(role, _)| of(role))
+            .collect()
+    }
+}
 
 impl Profile {
     /// Returns the profile of one engine of a role: its settings, its GPUs, and a topology with that role alone. `None` if
@@ -23,6 +47,16 @@ impl Profile {
             }),
             ..self.clone()
         })
+    }
+
+    /// Returns the settings of the engines of each role; those of the profile without a topology.
+    #[must_use]
+    pub fn engines(&self) -> Vec<EngineSettings> {
+        let Some(topology) = &self.topology else {
+            return vec![self.engine.clone()];
+        };
+        let of = |role: &RoleSettings| self.engine.overlaid(&role.engine);
+        topology.roles().iter().map(|(_, role)| of(role)).collect()
     }
 
     /// Returns true if the profile needs more than one engine on one node.

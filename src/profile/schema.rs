@@ -36,6 +36,10 @@ pub struct Profile {
     /// GPU architectures that it is tuned for; none for the CPU stack.
     #[serde(default)]
     pub architectures: Vec<Architecture>,
+    /// The GPU that it is tuned for, as nvidia-smi names it, if it is not H200 or B200. The memory plan takes it where the GPUs are
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// The weights.
     pub model: Model,
     /// The engine's settings.

@@ -6,6 +6,9 @@ pub(super) const EXPERTS: u64 = 256;
 /// Attention heads (`num_attention_heads`).
 pub(super) const HEADS: u32 = 128;
 
+/// Width of a token between layers (`hidden_size`).
+pub(super) const HIDDEN: u64 = 7168;
+
 /// Width of a routed expert and of the shared one (`moe_intermediate_size`).
 pub(super) const EXPERT_WIDTH: u32 = 2048;
 

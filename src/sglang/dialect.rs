@@ -88,10 +88,13 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         deepep_mode,
         moe_dense_tensor_parallel,
         eplb,
+        expert_dispatch,
         two_batch_overlap,
+        single_batch_overlap,
         moe_runner,
         attention_backend,
         fp8_gemm,
+        fp4_gemm,
         kv_cache,
         quantization,
         deep_gemm,
@@ -161,14 +164,21 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         *moe_dense_tensor_parallel,
     );
     out.switch("eplb", "--enable-eplb", *eplb == Some(true));
+    out.value("expert_dispatch", "--ep-dispatch-algorithm", *expert_dispatch);
     out.switch(
         "two_batch_overlap",
         "--enable-two-batch-overlap",
         *two_batch_overlap == Some(true),
     );
+    out.switch(
+        "single_batch_overlap",
+        "--enable-single-batch-overlap",
+        *single_batch_overlap == Some(true),
+    );
     out.moe_runner(*moe_runner, version);
     out.value("attention_backend", "--attention-backend", *attention_backend);
     out.value("fp8_gemm", "--fp8-gemm-backend", *fp8_gemm);
+    out.value("fp4_gemm", "--fp4-gemm-backend", *fp4_gemm);
     out.value("kv_cache", "--kv-cache-dtype", *kv_cache);
     out.switch(
         "radix_cache",

@@ -196,13 +196,17 @@ fn option_subject(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subje
     let mut used_by = Vec::new();
     for profile in catalog.profiles()?.iter().filter(|_| parser == Parser::Server) {
         let stack = catalog.stack(&profile.stack)?;
-        for flag in render(&profile.engine, stack.pins.sglang).args {
-            if flag.words.first().is_some_and(|word| names.contains(word)) {
-                used_by.push(Use {
+        for engine in profile.engines() {
+            for flag in render(&engine, stack.pins.sglang).args {
+                let used = Use {
                     profile: profile.name.clone(),
                     stack: stack.name.clone(),
-                    value: flag.words[1..].join(" "),
-                });
+                    value: flag.words.iter().skip(1).cloned().collect::<Vec<_>>().join(" "),
+                };
+                let is_named = flag.words.first().is_some_and(|word| names.contains(word));
+                if is_named && !used_by.contains(&used) {
+                    used_by.push(used);
+                }
             }
         }
     }
@@ -227,12 +231,18 @@ fn variable_subject(catalog: &Catalog, name: &str, word: &Word) -> Result<Subjec
     let mut used_by = Vec::new();
     for profile in catalog.profiles()? {
         let stack = catalog.stack(&profile.stack)?;
-        if let Some(variable) = render(&profile.engine, stack.pins.sglang).env.get(name) {
-            used_by.push(Use {
+        for engine in profile.engines() {
+            let Some(variable) = render(&engine, stack.pins.sglang).env.remove(name) else {
+                continue;
+            };
+            let used = Use {
                 profile: profile.name.clone(),
                 stack: stack.name.clone(),
-                value: variable.value.clone(),
-            });
+                value: variable.value,
+            };
+            if !used_by.contains(&used) {
+                used_by.push(used);
+            }
         }
     }
     Ok(Subject {

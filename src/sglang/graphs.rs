@@ -3,7 +3,15 @@
 
 use serde_json::Value;
 
+use crate::profile::{Role, Version};
 use crate::sglang::flags::Parsed;
+
+/// First version that captures graphs of prefill on an engine for prefill (`server_args.py`, 0.5.10).
+const PREFILL_CAPTURES: Version = Version::new(0, 5, 10);
+/// First version that captures no graphs on an engine for prefill again (`server_args.py`, 0.5.13).
+const PREFILL_CAPTURES_NONE: Version = Version::new(0, 5, 13);
+/// First version whose roles switch the graphs of the other phase off, unless they are named (`server_args.py`, 0.5.16).
+const GRAPHS_BY_ROLE: Version = Version::new(0, 5, 16);
 
 /// The JSON text.
 const CONFIG: &str = "--cuda-graph-config";
@@ -55,6 +63,29 @@ impl GraphOptions {
                 || parsed.has_option("--cuda-graph-backend-prefill"),
         }
     }
+
+    /// Returns the options without the graphs that the engine switches off by its role.
+    pub(super) fn of_role(mut self, role: Option<Role>, decode_named: bool, version: Version) -> Self {
+        match role {
+            Some(Role::Prefill) if version >= GRAPHS_BY_ROLE => self.decode &= decode_named,
+            Some(Role::Prefill) if version >= PREFILL_CAPTURES && version < PREFILL_CAPTURES_NONE => {
+                self.decode &= self.piecewise;
+            }
+            Some(Role::Prefill) => {
+                self.decode = false;
+                self.prefill = false;
+            }
+            Some(Role::Decode) if version >= GRAPHS_BY_ROLE => self.prefill &= self.prefill_named,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Returns true if the backend of decode's graphs is named, so that the engine does not switch them off by itself.
+pub(super) fn names_decode(parsed: &Parsed<'_>) -> bool {
+    let config: Value = serde_json::from_str(parsed.value(CONFIG).unwrap_or_default()).unwrap_or_default();
+    config["decode"]["backend"].is_string() || parsed.has_option("--cuda-graph-backend-decode")
 }
 
 /// Returns the numbers of an option with a list of values.

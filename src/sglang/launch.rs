@@ -27,7 +27,7 @@ impl Launch {
         let version = stack.pins.sglang;
         let table = history(Parser::Server).table(version);
         let mut flags = render(&profile.engine, version);
-        role::add(&mut flags, profile);
+        role::add(&mut flags, profile, version);
         let of_profile = flags.args.len();
         flags.add_raw(extra_args, rules::COMMAND_LINE);
         let args: Vec<String> = flags.argv().map(str::to_owned).collect();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `flags` | the options of SGLang's parsers, and reading a command line as they do |
 //! | `dialect` | the flags and variables for the knobs of a profile |
-//! | `settings`, `graphs` | the settings that result from a command line and an environment; those of CUDA graphs |
+//! | `settings`, `graphs`, `distributed` | the settings that result from a command line and an environment; those of CUDA graphs; those of nodes and roles |
 //! | `resolve` | what the engine makes of its arguments for a GPU and a checkpoint, before it loads the model |
 //! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
 //! | `launch`, `role` | flags, settings and findings of one server, made once; the flags of an engine that is one of several |
@@ -29,6 +29,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod client;
 mod deepseek_r1;
 mod dialect;
+mod distributed;
 mod explain;
 mod exposition;
 pub mod flags;
@@ -51,6 +52,7 @@ pub use activity::{Activity, Histogram, RankLoad, activity};
 pub use check::{Check, Level};
 pub(crate) use deepseek_r1::CONTEXT;
 pub use dialect::{EngineFlags, Flag, Variable, render};
+pub use distributed::Distributed;
 pub use explain::{Explanation, Subject, Use, explain};
 pub use launch::Launch;
 pub(crate) use load::load;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::profile::Version;
+use crate::sglang::distributed::{Distributed, is_on};
 use crate::sglang::flags::Parsed;
 use crate::sglang::graphs::GraphOptions;
 
@@ -138,6 +139,8 @@ pub struct EffectiveSettings {
     pub device: Option<String>,
     /// Name of the model, if named.
     pub served_model_name: Option<String>,
+    /// The settings of an engine that spans nodes or has one role.
+    pub distributed: Distributed,
 }
 
 /// First version in which `--enable-ep-moe` sets the expert-parallel size (`server_args.py` of 0.4.10.post2).
@@ -192,7 +195,9 @@ impl EffectiveSettings {
                     .then(|| "flashinfer_trtllm".to_owned())
             })
             .or_else(|| variable.then(|| "cutlass".to_owned()));
-        let graphs = GraphOptions::new(parsed);
+        let distributed = Distributed::new(parsed, env);
+        let graphs =
+            GraphOptions::new(parsed).of_role(distributed.role, distributed.decode_graphs_named, version);
         let drafts = parsed.has_option("--speculative-algorithm");
         Self {
             version: Some(version),
@@ -268,6 +273,7 @@ impl EffectiveSettings {
             skip_warmup: parsed.has_option("--skip-server-warmup"),
             device: text("--device"),
             served_model_name: text("--served-model-name"),
+            distributed,
         }
     }
 }
@@ -332,11 +338,6 @@ fn human_number(text: &str) -> Option<u64> {
         }
     }
     text.parse().ok()
-}
-
-/// Reads a variable as SGLang's `get_bool_env_var` does.
-fn is_on(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "1" | "true")
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ pub fn deployment(deployment: &Deployment) -> String {
         for (name, value) in &group.env {
             let _ = writeln!(text, "  {}={}", safe(name), safe(&shell_word(value)));
         }
+        for (name, value) in &group.own_env {
+            let value = words_at(std::slice::from_ref(value), &Spoken).concat();
+            let _ = writeln!(text, "  {}={}", safe(name), safe(&value));
+        }
         let words = words_at(&deployment.words(group, first), &Spoken);
         let _ = writeln!(text, "  {}", safe(&words.join(" ")));
         if let Some(memory) = &group.memory {

@@ -1,6 +1,6 @@
 //! Servers over several nodes: what `plan` and `export slurm` say of a profile.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::Home;
 
@@ -130,4 +130,113 @@ fn a_job_on_one_node_has_no_router() {
         described(&text).contains("engine aggregate-0 aggregate 0 1 0 30000 "),
         "{text}"
     );
+}
+
+/// A role of a split profile is refused with its line, and so are roles that do not fit each other.
+#[test]
+fn roles_that_do_not_fit_are_refused_before_anything_is_written() {
+    let home = home();
+    for (found, with, said) in [
+        (
+            "prefill: {workers: 2}",
+            "prefill: {workers: 2, engine: {page_size: 32}}",
+            "prefill has pages of 32 and decode of 64",
+        ),
+        (
+            "expert_parallel: 16}}",
+            "expert_parallel: 16, moe_a2a: deepep, moe_runner: flashinfer_cutedsl, graph_batch: 512, max_running_requests: 8192}}",
+            "512 requests run on each rank, and DeepEP's low-latency buffers hold 128 tokens, SGLang's default",
+        ),
+    ] {
+        let text = SPLIT.replace(found, with);
+        assert_ne!(text, SPLIT);
+        std::fs::write(home.path().join("split.yaml"), text).unwrap();
+        let run = home.run(&JOB).expect(2);
+        assert!(
+            run.stdout.is_empty() && run.stderr.contains(said),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn every_profile_of_a_rack_becomes_a_job() {
+    let home = home();
+    let catalog = dsr1::profile::Catalog::load(None).unwrap();
+    let racks: Vec<_> = catalog
+        .profiles()
+        .unwrap()
+        .into_iter()
+        .filter(|profile| profile.is_for_several_nodes() && profile.gpus > 0)
+        .collect();
+    assert!(racks.len() >= 12, "{}", racks.len());
+    for profile in racks {
+        let args = [
+            "export",
+            "slurm",
+            "--profile",
+            &profile.name,
+            "--container-image",
+            "x:y",
+        ];
+        let text = home.run(&args).expect(0).stdout;
+        let each = profile.topology.as_ref().unwrap().gpus_per_node.get();
+        let nodes = format!("#SBATCH --nodes={}\n", profile.gpus / each);
+        assert!(text.contains(&nodes), "{}: {nodes}", profile.name);
+        assert!(
+            text.contains("export SGLANG_HOST_IP=\"$own\"\n"),
+            "{}",
+            profile.name
+        );
+        let plan = home
+            .run(&["plan", "--profile", &profile.name, "--format", "json"])
+            .expect(0);
+        let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+        for check in plan["checks"].as_array().unwrap() {
+            assert_eq!(check["level"], "note", "{}: {check}", profile.name);
+        }
+        for group in plan["groups"].as_array().unwrap() {
+            let memory = &group["memory"];
+            let of = |name: &str| memory[name].as_u64().unwrap();
+            assert!(
+                of("weights_bytes") + of("pool_bytes") + of("need_bytes") < of("usable_bytes"),
+                "{memory}"
+            );
+            assert!(of("requests_fit") > 0, "{memory}");
+        }
+        let validated = home.run(&["profiles", "validate", &profile.name]).expect(0);
+        assert!(!validated.stdout.contains("ERROR"), "{}", validated.stdout);
+    }
+}
+
+/// Prints what a job of 10,012 ranks costs: `cargo test --release --test fast -- --ignored --nocapture ten_thousand`.
+#[test]
+#[ignore = "a measurement, which has no verdict"]
+fn the_cost_of_a_job_of_ten_thousand_ranks() {
+    let home = home();
+    let text = "name: large\nextends: gb200x64-fp4-high-throughput\ngpus: 40048\ntopology:\n  decode: {workers: 834}\n";
+    std::fs::write(home.path().join("large.yaml"), text).unwrap();
+    for command in [
+        &["plan", "--profile-file", "large.yaml"][..],
+        &[
+            "export",
+            "slurm",
+            "--profile-file",
+            "large.yaml",
+            "--container-image",
+            "x:y",
+        ],
+    ] {
+        let started = std::time::Instant::now();
+        let mut child = home.command(command).stdout(Stdio::null()).spawn().unwrap();
+        let mut peak = String::new();
+        while child.try_wait().unwrap().is_none() {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM")) {
+                line.clone_into(&mut peak);
+            }
+        }
+        eprintln!("{}: {:?}, {peak}", command[0], started.elapsed());
+    }
 }

@@ -86,17 +86,32 @@ pub(crate) fn engine_args(found: &Selection) -> Vec<String> {
         .collect()
 }
 
-/// Returns every profile on its own stack and on the other stacks that it names.
+/// Returns every profile on its own stack and on the other stacks that it names; of one for several nodes each role.
 pub(crate) fn combinations() -> Vec<Selection> {
     let catalog = Catalog::load(None).unwrap();
     let mut found = Vec::new();
     for profile in catalog.profiles().unwrap() {
         let own = profile.stack.clone();
         for stack in std::iter::once(&own).chain(profile.on.keys()) {
-            found.push(catalog.resolve(&profile.name, Some(stack)).unwrap());
+            found.extend(catalog.resolve(&profile.name, Some(stack)).unwrap().by_role());
         }
     }
     found
+}
+
+#[test]
+fn every_role_of_a_rack_is_among_the_command_lines() {
+    let lines: Vec<Vec<String>> = combinations().iter().map(engine_args).collect();
+    for role in ["prefill", "decode"] {
+        let of = ["--disaggregation-mode", role].map(str::to_owned);
+        let count = lines
+            .iter()
+            .filter(|line| line.windows(2).any(|pair| pair == of.as_slice()))
+            .count();
+        assert!(count >= 8, "{count} for {role}");
+    }
+    let spans = |line: &&Vec<String>| line.contains(&"--nnodes".to_owned());
+    assert!(lines.iter().filter(spans).count() >= 10);
 }
 
 #[test]

@@ -216,6 +216,7 @@ type Choice = (u64, &'static str, &'static [&'static str]);
 
 /// The flags of profiles and of what people report, each with its chance in percent.
 const CHOICES: &[Choice] = &[
+    (20, "--disaggregation-mode", &["prefill", "decode"]),
     (60, "--ep-size", &["1", "2", "4", "8", "16"]),
     (6, "--enable-ep-moe", &[]),
     (6, "--enable-deepep-moe", &[]),

@@ -112,7 +112,7 @@ fn build_result(request: &BuildRequest, report: &Report) -> Result<(EngineSource
     }
 }
 
-/// Returns a request of `serve` for every profile that is made for the stack.
+/// Returns a request of `serve` for every profile that is made for the stack, and for each role of one for several nodes.
 fn requests(catalog: &Catalog, request: &BuildRequest) -> Result<Vec<ServeRequest>> {
     let name = &request.stack.name;
     let mut found = Vec::new();
@@ -120,11 +120,12 @@ fn requests(catalog: &Catalog, request: &BuildRequest) -> Result<Vec<ServeReques
         if profile.stack != *name && !profile.on.contains_key(name) {
             continue;
         }
-        let selection = catalog.resolve(&profile.name, Some(name))?;
-        found.push(ServeRequest {
-            image: request.image.clone(),
-            ..ServeRequest::new(selection, request.target)
-        });
+        for role in catalog.resolve(&profile.name, Some(name))?.by_role() {
+            found.push(ServeRequest {
+                image: request.image.clone(),
+                ..ServeRequest::new(role, request.target)
+            });
+        }
     }
     Ok(found)
 }

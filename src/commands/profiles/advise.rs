@@ -37,6 +37,10 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
     let facts = context.gpu_facts(args.facts.as_deref()).await?;
     let mut selections = Vec::new();
     for profile in catalog.profiles()? {
+        // Loads are rated for one engine on one node.
+        if profile.is_for_several_nodes() {
+            continue;
+        }
         let is_made_for = |stack: &String| profile.stack == *stack || profile.on.contains_key(stack);
         if args.stack.as_ref().is_none_or(is_made_for) {
             let own = catalog.resolve(&profile.name, args.stack.as_deref())?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::{ProfileArgs, ShowArgs};
 use crate::commands::context::{Context, criteria, profile_name};
 use crate::error::Result;
+use crate::plan::{ServeRequest, Target, cluster};
 use crate::profile::{Profile, Selection, Stack};
 use crate::sglang::{Check, EngineFlags, Launch};
 use crate::ui;
@@ -29,8 +30,8 @@ pub(in crate::commands) fn describe(
     let catalog = context.catalog(asked.profile_file.as_deref())?;
     let (name, precision) = profile_name(&catalog, asked)?;
     let selection = catalog.select(&name, &criteria(precision, asked, None))?;
-    let Launch { flags, checks, .. } =
-        Launch::new(&selection.profile, &selection.stack, &selection.origins, &[]);
+    let Launch { flags, .. } = Launch::new(&selection.profile, &selection.stack, &selection.origins, &[]);
+    let checks = cluster::findings(&ServeRequest::new(selection.clone(), Target::Docker))?;
     let shown = document(&selection, &flags, &checks);
     let text = ui::profile(&selection.profile, &selection.stack, &flags, &checks);
     Ok((serde_json::to_value(&shown).unwrap_or_default(), text))
@@ -67,7 +68,8 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
     if args.yaml {
         return ui::print(catalog.source(&profile.name).unwrap_or_default());
     }
-    let Launch { flags, checks, .. } = Launch::new(profile, stack, origins, &[]);
+    let Launch { flags, .. } = Launch::new(profile, stack, origins, &[]);
+    let checks = cluster::findings(&ServeRequest::new(selection.clone(), Target::Docker))?;
     let shown = document(&selection, &flags, &checks);
     context.print(&shown, |_| ui::profile(profile, stack, &flags, &checks))
 }

@@ -7,9 +7,10 @@ use serde::Serialize;
 use crate::cli::ValidateArgs;
 use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::plan::{ServeRequest, Target, cluster};
 use crate::profile::Accelerator;
 use crate::sglang::rules::check_owned;
-use crate::sglang::{Check, Launch, Level};
+use crate::sglang::{Check, Level};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -50,11 +51,13 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
             .origins
             .place_of("engine.extra_args")
             .map_or_else(String::new, |place| format!("{place}: "));
-        check_owned(&found.profile.engine.extra_args, stack.pins.sglang, &place)?;
+        for engine in found.profile.engines() {
+            check_owned(&engine.extra_args, stack.pins.sglang, &place)?;
+        }
         stacks.push(OnStack {
             stack: stack.name.clone(),
             own: is_own,
-            checks: Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks,
+            checks: cluster::findings(&ServeRequest::new(found, Target::Docker))?,
         });
     }
     stacks.sort_by_key(|on| !on.own);

@@ -1,11 +1,27 @@
 //! Findings about the roles of a server over several nodes.
 
-use super::launches::RoleLaunch;
+use super::launches::{RoleLaunch, role_launches};
+use super::pair;
+use crate::error::Result;
+use crate::plan::request::ServeRequest;
 use crate::sglang::Check;
 
-/// Returns the findings about the flags of all roles, the worst first. One that not all of them have names its role.
+/// Returns the findings about a request: about each role of a profile for several nodes, and about roles that do not fit each other.
+///
+/// # Errors
+/// [`crate::error::Kind::Internal`] for a profile without ranks, which the catalog refuses.
+pub fn findings(request: &ServeRequest) -> Result<Vec<Check>> {
+    let Some(topology) = &request.profile.topology else {
+        return Ok(request.launch().checks);
+    };
+    let roles = role_launches(request, topology, |one| Ok(one.launch()))?;
+    Ok(of_roles(&roles))
+}
+
+/// Returns the findings about the flags of each role and about roles that do not fit each other, the worst first. One about flags that
+/// not all roles have names its role.
 pub(super) fn of_roles(roles: &[RoleLaunch]) -> Vec<Check> {
-    let mut found: Vec<Check> = Vec::new();
+    let mut found: Vec<Check> = pair::check(roles);
     for one in roles {
         for check in &one.launch.checks {
             let is_of_all = roles.iter().all(|other| other.launch.checks.contains(check));

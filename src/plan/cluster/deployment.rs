@@ -68,6 +68,8 @@ pub struct EngineGroup {
     pub command: Vec<String>,
     /// Environment of all ranks.
     pub env: BTreeMap<String, String>,
+    /// Further variables of each rank, whose values are known only on its node.
+    pub own_env: BTreeMap<String, Word>,
     /// Memory plan of one GPU; `None` on a CPU and for an unknown model.
     pub memory: Option<MemoryPlan>,
     /// The engines.

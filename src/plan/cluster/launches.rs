@@ -15,8 +15,12 @@ pub(super) struct RoleLaunch {
     pub(super) launch: Launch,
 }
 
-/// Returns the launch of each role.
-pub(super) fn role_launches(request: &ServeRequest, topology: &Topology) -> Result<Vec<RoleLaunch>> {
+/// Returns the launch of each role, as `launch` makes it of the request of one of its engines.
+pub(super) fn role_launches(
+    request: &ServeRequest,
+    topology: &Topology,
+    launch: impl Fn(&ServeRequest) -> Result<Launch>,
+) -> Result<Vec<RoleLaunch>> {
     let mut found = Vec::new();
     for (role, _) in topology.roles() {
         let profile: Profile = request.profile.of_role(role).ok_or_else(no_topology)?;
@@ -25,7 +29,7 @@ pub(super) fn role_launches(request: &ServeRequest, topology: &Topology) -> Resu
             origins: request.origins.of_role(role),
             ..request.clone()
         };
-        let launch = one.accepted_launch()?;
+        let launch = launch(&one)?;
         found.push(RoleLaunch {
             role,
             request: one,

@@ -14,7 +14,7 @@
 //! | `planned` | the deployment of a profile |
 //! | `job` | the steps of a server in a job of Slurm |
 //! | `job_line` | the lines that a job says about itself |
-//! | `checks` | findings about roles that do not fit each other |
+//! | `checks`, `pair` | the findings about all roles; those about prefill and decode that do not fit each other |
 //!
 //! Not in this module tree: the flags of a role (`sglang::role`), texts for a scheduler (`render`).
 
@@ -23,11 +23,13 @@ mod deployment;
 mod job;
 mod job_line;
 mod launches;
+mod pair;
 mod place;
 mod planned;
 mod router;
 mod word;
 
+pub use checks::findings;
 pub use deployment::{Deployment, EngineGroup, Rank, Router, SCHEMA, Worker};
 pub use job::{JobRequest, up_in_job};
 pub use job_line::{JobLine, job_line};

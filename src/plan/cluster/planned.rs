@@ -7,13 +7,14 @@ use super::deployment::{Deployment, EngineGroup, SCHEMA, Worker};
 use super::launches::{RoleLaunch, no_topology, role_launches};
 use super::place::{BLOCKS, Ports};
 use super::router::router;
+use super::word::Word;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::ServeRequest;
 use crate::plan::{arguments, environment, serve};
-use crate::profile::{Accelerator, Count, NodeNetwork, Topology};
-use crate::sglang::memory;
+use crate::profile::{Accelerator, Count, NodeNetwork, Role, Topology};
+use crate::sglang::{Check, Level, memory};
 
 /// Plans a server over the nodes that its profile asks for. A profile without a topology is one engine on one node.
 ///
@@ -26,7 +27,7 @@ pub fn deployment(request: &ServeRequest, facts: &Facts) -> Result<Deployment> {
     let topology = request.profile.topology.as_ref().ok_or_else(no_topology)?;
     let installation = Installation::new(&BuildRequest::for_server(&request), facts)?;
     let python = installation.python(&request.stack);
-    let roles = role_launches(&request, topology)?;
+    let roles = role_launches(&request, topology, ServeRequest::accepted_launch)?;
     let on_cpu = request.stack.accelerator == Accelerator::Cpu;
     let mut groups = Vec::new();
     let (mut next, mut placed_engines) = (0, 0);
@@ -56,12 +57,15 @@ pub fn deployment(request: &ServeRequest, facts: &Facts) -> Result<Deployment> {
                 .flat_map(|argument| argument.words)
                 .collect(),
             env: without_proxies(environment::with_path(serve::env(request, launch, root), facts)),
+            own_env: own_env(*role, nodes),
             memory: memory::plan(&request.profile, &request.stack, &launch.settings, facts),
             workers,
         });
     }
-    let checks = checks::of_roles(&roles);
+    let mut checks = checks::of_roles(&roles);
     crate::sglang::rules::refuse(&checks, &request.profile.name, &request.stack)?;
+    checks.extend(groups.iter().flat_map(|group| of_memory(group, &request)));
+    checks.sort_by_key(|check| std::cmp::Reverse(check.level));
     let model = roles
         .first()
         .and_then(|role| role.launch.settings.served_model_name.clone())
@@ -106,6 +110,36 @@ fn with_topology(request: &ServeRequest) -> ServeRequest {
         });
     }
     request
+}
+
+/// Returns the findings about the memory of a GPU of one role. The GPUs of the nodes are not known here, so that none is an error.
+fn of_memory(group: &EngineGroup, request: &ServeRequest) -> Vec<Check> {
+    let Some(plan) = &group.memory else {
+        return Vec::new();
+    };
+    let engines = u32::try_from(group.workers.len()).unwrap_or(u32::MAX).max(1);
+    let concurrency = request.profile.bench.max_concurrency.get().div_ceil(engines);
+    let mut found = memory::check(plan, concurrency);
+    // Requests do not stay on an engine for prefill.
+    found.retain(|check| group.role != Role::Prefill || check.id != "memory.concurrency");
+    for check in &mut found {
+        check.text = format!("{}: {}", group.role, check.text);
+        check.level = check.level.min(Level::Warn);
+        let origins = request.origins.of_role(group.role);
+        check.place = origins.place_of(&check.subject).map(|place| place.to_string());
+    }
+    found
+}
+
+/// Returns the variables of a rank whose values are known only on its node.
+///
+/// Engines tell each other the address in `SGLANG_HOST_IP`. Without it SGLang takes the one by which it would reach the internet
+/// (`get_local_ip_auto` in `utils/network.py`, 0.5.23; 0.5.8 as well), which on a node with several networks is not the one of the job
+/// (sglang#3516, #4766).
+fn own_env(role: Role, nodes: u32) -> BTreeMap<String, Word> {
+    let is_asked = role != Role::Aggregate || nodes > 1;
+    let name = is_asked.then(|| "SGLANG_HOST_IP".to_owned());
+    name.into_iter().map(|name| (name, Word::OwnAddress)).collect()
 }
 
 /// Returns the variables without those that name the hosts which no proxy serves: the nodes are among them, and their

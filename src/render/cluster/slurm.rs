@@ -199,6 +199,10 @@ fn program(deployment: &Deployment, group: &EngineGroup) -> Result<String> {
     for (name, value) in &group.env {
         let _ = writeln!(text, "export {name}={}", shell_word(value));
     }
+    for (name, value) in &group.own_env {
+        let value = words_at(std::slice::from_ref(value), &OnNode).concat();
+        let _ = writeln!(text, "export {name}={value}");
+    }
     let shares_node = group.gpus > 0 && group.gpus < deployment.gpus_per_node;
     if shares_node {
         let gpus = group.gpus;

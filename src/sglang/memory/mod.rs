@@ -190,7 +190,7 @@ pub(in crate::sglang) fn known_model(profile: &Profile, facts: &Facts) -> Option
 /// Returns the host's smallest GPU, or the one that the profile is tuned for; and whether it is the host's.
 pub(in crate::sglang) fn machine(profile: &Profile, facts: &Facts) -> Option<(Machine, bool)> {
     let gpus = facts.host.gpus.as_deref().unwrap_or_default();
-    let mut machine = Machine::nominal(*profile.architectures.first()?);
+    let mut machine = Machine::tuned_for(profile, *profile.architectures.first()?);
     if let Some(architecture) = gpus
         .first()
         .and_then(|gpu| Architecture::of(&gpu.name, &gpu.compute_capability).ok())

@@ -1,8 +1,8 @@
 //! Memory beside weights and KV pool: the part that is known to be needed, or estimated.
 
-use crate::profile::{Architecture, Version};
+use crate::profile::{Architecture, Role, Version};
 use crate::sglang::EffectiveSettings;
-use crate::sglang::deepseek_r1::{HEADS, KV_RANK};
+use crate::sglang::deepseek_r1::{EXPERTS, HEADS, HIDDEN, KV_RANK};
 use crate::sglang::resolve::{Machine, Resolved};
 
 const MIB: u64 = 1 << 20;
@@ -84,6 +84,9 @@ const GRAPHS_OF_SPLIT_REPLICAS: u64 = 600 * MIB;
 /// 0.5.3 on, which leaves 4.5 MiB above 300 requests; the guide's server with 384 runs with less).
 const PER_REQUEST_AND_REPLICA: u64 = 3 * MIB;
 
+/// Tokens that a rank may send at once in `DeepEP`'s low-latency mode, unless they are named (`environ.py`, 0.5.8 to 0.5.23).
+const DISPATCH_TOKENS: u32 = 128;
+
 /// Memory that the all-reduce fusion of `FlashInfer` takes on each of several ranks without replicas, which SGLang turns on
 /// by itself for DeepSeek-V3. Measured on 2 H200 with and without it.
 const ALLREDUCE_FUSION: u64 = 1000 * MIB;
@@ -159,8 +162,18 @@ impl Load<'_> {
         self.resolved.graph_batch.map_or(old, u64::from).min(running)
     }
 
-    /// Returns the tokens of one prefill of a replica. Without chunks it is a whole prefill batch.
+    /// Returns the tokens that a replica computes at once: those of one prefill, and without chunks those of a whole prefill batch;
+    /// on an engine for decode those of its requests.
     fn chunk(self) -> u64 {
+        if self.settings.distributed.has_role(Role::Decode) {
+            let drafts = self
+                .resolved
+                .drafting
+                .and_then(|drafts| drafts.tokens)
+                .unwrap_or(1);
+            let requests = self.running().unwrap_or_else(|| self.graph_batch());
+            return requests.saturating_mul(u64::from(drafts));
+        }
         match u64::try_from(self.resolved.chunk) {
             Ok(chunk) if chunk > 0 => chunk.min(1 << 20),
             _ => self.resolved.max_prefill_tokens.min(1 << 20),
@@ -183,6 +196,7 @@ pub(super) fn need(load: Load<'_>) -> u64 {
             .saturating_mul(activation_kib(load))
             .saturating_mul(1024),
         gathered(load),
+        exchanged(load),
         allreduce_fusion(load),
         drafts,
     ]
@@ -267,15 +281,36 @@ fn allreduce_fusion(load: Load<'_>) -> u64 {
     if is_on { ALLREDUCE_FUSION } else { 0 }
 }
 
-/// Returns the bytes for the batches that attention replicas gather.
+/// Returns the bytes for the batches that attention replicas gather. Where the experts exchange tokens, and neither the dense layers
+/// nor the output layer are split, no replica gathers any.
 fn gathered(load: Load<'_>) -> u64 {
+    let settings = load.settings;
+    let is_whole = settings.lm_head_data_parallel && settings.dense_tensor_parallel == Some(1);
     match load.replicas() {
         1 => 0,
+        _ if load.resolved.a2a == "deepep" && is_whole => 0,
         replicas => load
             .graph_batch()
             .saturating_mul(replicas)
             .saturating_mul(PER_REQUEST_AND_REPLICA),
     }
+}
+
+/// Returns the bytes of the buffers of `DeepEP`'s low-latency kernels: two for sending and two for receiving, each with room for the
+/// tokens of a rank for every expert, in bfloat16 (`LowLatencyLayout` in `csrc/config.hpp`).
+fn exchanged(load: Load<'_>) -> u64 {
+    let settings = load.settings;
+    let is_low_latency = load.resolved.a2a == "deepep"
+        && settings.deepep_mode.as_deref() != Some("normal")
+        && !(settings.distributed.has_role(Role::Prefill) && settings.deepep_mode.is_none());
+    if !is_low_latency {
+        return 0;
+    }
+    let tokens = settings.distributed.dispatch_tokens.unwrap_or(DISPATCH_TOKENS);
+    let experts = EXPERTS + u64::from(settings.redundant_experts);
+    experts
+        .saturating_mul(u64::from(tokens))
+        .saturating_mul(HIDDEN * 2 * 4)
 }
 
 /// Returns the bytes of triton's decode buffers for one request: partial results of each split and their scales in

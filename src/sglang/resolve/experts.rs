@@ -1,7 +1,7 @@
 //! Kernels and spread of the experts, and the format of the weights.
 
 use super::{COUNTED, Checkpoint, Resolver};
-use crate::profile::Version;
+use crate::profile::{Role, Version};
 use crate::sglang::check::{Check, Level};
 
 /// First version with `--moe-runner-backend`.
@@ -18,6 +18,11 @@ const SPREAD_OVER_ALL: [&str; 9] = [
     "mori",
     "pplx",
 ];
+
+/// Returns true if an all-to-all backend spreads the experts over all ranks, whatever `--ep-size` says.
+pub(crate) fn spreads_over_all(a2a: &str) -> bool {
+    SPREAD_OVER_ALL.contains(&a2a)
+}
 
 /// First version that always compares a named format with the checkpoint's (`server_args.py`, 0.5.5).
 const FORMAT_COMPARED: Version = Version::new(0, 5, 5);
@@ -234,7 +239,7 @@ impl Resolver<'_> {
         {
             self.refuse(
                 "experts.dispatch",
-                "--ep-dispatch-algorithm",
+                "engine.expert_dispatch",
                 format!("{name} is refused without an all-to-all backend: GPUs would choose different copies of an expert"),
                 "use dynamic, or --moe-a2a-backend deepep",
             );
@@ -244,7 +249,7 @@ impl Resolver<'_> {
     /// Applies what the communication between experts decides.
     fn all_to_all(&mut self) {
         let a2a = self.out.a2a.clone();
-        if SPREAD_OVER_ALL.contains(&a2a.as_str()) {
+        if spreads_over_all(&a2a) {
             let tp = self.settings.tensor_parallel;
             if self.out.expert_parallel != tp && self.out.expert_parallel != 1 {
                 self.warn(
@@ -263,7 +268,7 @@ impl Resolver<'_> {
             self.flashinfer_all_to_all();
         }
         if a2a == "deepep" && self.settings.deepep_mode.as_deref() == Some("normal") {
-            if self.out.graph_batch.is_some() {
+            if self.out.graph_batch.is_some() && !self.has_role(Role::Prefill) {
                 self.warn(
                     "graphs.deepep",
                     "engine.deepep_mode",

@@ -1,7 +1,7 @@
 //! The default size of a prefill chunk, and the default share of GPU memory for weights and KV pool.
 
 use super::{ATTN_DP_SIZE, BREAKABLE, COUNTED, GRAPHS_BY_PHASE, PREFILL_GRAPHS, Resolver};
-use crate::profile::Version;
+use crate::profile::{Role, Version};
 
 /// First version that leaves memory for `DeepEP` in the graphs of prefill (`server_args.py`, 0.5.17).
 const DEEPEP_IN_PREFILL: Version = Version::new(0, 5, 17);
@@ -56,6 +56,7 @@ impl Resolver<'_> {
         let settings = self.settings;
         #[expect(clippy::cast_precision_loss, reason = "tokens of a chunk are exact in an f64")]
         let tokens = match self.out.chunk {
+            _ if self.has_role(Role::Decode) && self.version >= BREAKABLE => self.decoded_at_once(),
             chunk if chunk > 0 => chunk as f64,
             _ => self.out.max_prefill_tokens as f64,
         };
@@ -77,6 +78,12 @@ impl Resolver<'_> {
             };
         }
         sum
+    }
+
+    /// Returns the tokens that an engine for decode computes at once (`memory_hook.py`, 0.5.15 to 0.5.23).
+    fn decoded_at_once(&self) -> f64 {
+        let requests = self.settings.max_running_requests.or(self.batch).unwrap_or(1);
+        f64::from(requests) * f64::from(self.settings.draft_tokens_named.unwrap_or(1))
     }
 
     /// Returns the number of prefill graphs of a model without a compressed KV cache
@@ -119,11 +126,13 @@ impl Resolver<'_> {
         } else {
             self.settings.attention_switch
         };
-        if replicated {
+        let decodes = !(self.has_role(Role::Prefill) && self.version >= BREAKABLE);
+        if replicated && decodes {
             let dp = f64::from(self.out.attention_data_parallel);
             sum += batch * dp * if batch > 300.0 { 4.5 } else { 3.0 };
         }
-        if self.out.prefill_graphs {
+        let prefills = !(self.has_role(Role::Decode) && self.version >= BREAKABLE);
+        if self.out.prefill_graphs && prefills {
             sum += if self.checkpoint.is_deepseek_v3 {
                 1536.0
             } else {

@@ -30,13 +30,13 @@ mod parallel;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use drafting::RUNNING;
-pub(crate) use experts::wrong_format;
+pub(crate) use experts::{spreads_over_all, wrong_format};
 pub(crate) use parallel::AT_LEAST_ONE_EACH;
 
 pub use answer::{Answer, RESOLVED_SCHEMA, RESOLVER, TorchGpu, compared, differences, proof};
 
 use crate::facts::ModelFacts;
-use crate::profile::{Architecture, Precision, Profile, Version};
+use crate::profile::{Architecture, Precision, Profile, Role, Version, known_gpu};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::deepseek_r1::{CONTEXT, is_deepseek_v3_architecture, names_a_format};
 use crate::sglang::settings::EffectiveSettings;
@@ -83,6 +83,19 @@ impl Machine {
         Self {
             architecture,
             memory_mib: architecture.nominal().memory_mib,
+        }
+    }
+
+    /// Returns the GPU of a family that a profile is tuned for: the one that it names, or the one that stands for the family.
+    #[must_use]
+    pub fn tuned_for(profile: &Profile, architecture: Architecture) -> Self {
+        let named = profile.gpu.as_deref().and_then(known_gpu);
+        let memory_mib = named
+            .filter(|gpu| gpu.architecture == architecture)
+            .map_or(architecture.nominal().memory_mib, |gpu| gpu.memory_mib);
+        Self {
+            architecture,
+            memory_mib,
         }
     }
 }
@@ -281,6 +294,11 @@ impl Resolver<'_> {
         self.machine.architecture == Architecture::Blackwell
     }
 
+    /// Returns true if the engine has the role.
+    fn has_role(&self, role: Role) -> bool {
+        self.settings.distributed.has_role(role)
+    }
+
     /// Names the options that nothing reads.
     fn idle(&mut self) {
         for (option, needed) in &self.settings.idle {
@@ -338,7 +356,12 @@ fn start(settings: &EffectiveSettings, version: Version) -> Resolved {
         conservativeness: settings.schedule_conservativeness.unwrap_or(1.0),
         shared_experts_fusion: settings.shared_experts_fusion,
         lm_head_data_parallel: settings.lm_head_data_parallel,
-        radix_cache: settings.radix_cache,
+        // `handle_pd_disaggregation`, 0.5.23: decode keeps prefixes only on request.
+        radix_cache: if settings.distributed.has_role(Role::Decode) {
+            settings.distributed.decode_radix_cache
+        } else {
+            settings.radix_cache
+        },
         overlap_schedule: settings.overlap_schedule,
         drafting: None,
     }

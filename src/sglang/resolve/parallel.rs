@@ -1,7 +1,7 @@
 //! Ranks, attention replicas and the pipeline.
 
 use super::{COUNTED, Resolver};
-use crate::profile::Version;
+use crate::profile::{Role, Version};
 
 /// Factor by which attention replicas multiply the scheduler's caution (`server_args.py`, 0.4.10 to 0.5.23).
 const CONSERVATIVENESS_FACTOR: f64 = 0.3;
@@ -201,7 +201,10 @@ impl Resolver<'_> {
                 },
             );
         }
-        if settings.hierarchical_cache && !settings.radix_cache && self.version >= CACHES_CHECKED {
+        // An engine for decode has no cache of prefixes unless it is asked for.
+        let distributed = &settings.distributed;
+        let keeps = settings.radix_cache && (!self.has_role(Role::Decode) || distributed.decode_radix_cache);
+        if settings.hierarchical_cache && !keeps && self.version >= CACHES_CHECKED {
             self.refuse(
                 "cache.hierarchical",
                 "--enable-hierarchical-cache",
@@ -219,7 +222,8 @@ impl Resolver<'_> {
         }
         let page = i64::from(self.out.page_size.max(1));
         let chunk = self.out.chunk;
-        let is_checked = chunk > 0 || self.version < COUNTED;
+        // An engine for decode computes no chunk (`check_server_args`, 0.5.8 to 0.5.23).
+        let is_checked = (chunk > 0 || self.version < COUNTED) && !self.has_role(Role::Decode);
         if is_checked && chunk % page != 0 {
             self.refuse(
                 "attention.chunk",

@@ -5,14 +5,14 @@
 //! Sources: `server_args.py` of 0.4.10.post1, .post2 and 0.5.19; `eplb/expert_location.py`.
 
 use crate::facts::ModelFacts;
-use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
+use crate::profile::{Accelerator, Architecture, Precision, Profile, Role, Stack, Topology, Version};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::deepseek_r1::{
     CONTEXT, DENSE_WIDTH, EXPERT_WIDTH, EXPERTS, FP8_BLOCK, HEADS, heads_of_distilled,
     is_deepseek_v3_architecture, is_dense,
 };
 use crate::sglang::memory::bundled;
-use crate::sglang::resolve::{AT_LEAST_ONE_EACH, Checkpoint, RUNNING, wrong_format};
+use crate::sglang::resolve::{AT_LEAST_ONE_EACH, Checkpoint, RUNNING, spreads_over_all, wrong_format};
 use crate::sglang::settings::EffectiveSettings;
 
 /// First version that takes the format of DeepSeek's weights from the checkpoint on Blackwell (`server_args.py`, 0.5.5).
@@ -247,7 +247,7 @@ fn split(settings: &EffectiveSettings, profile: &Profile, checkpoint: &Checkpoin
                     settings.pipeline, profile.gpus
                 ),
             )
-            .fix("leave --pp-size out: dsr1 serves on one node"),
+            .fix("leave --pp-size out, or make `gpus` the product of both"),
         );
     } else if settings.pipeline > 1 && gpus < u64::from(profile.gpus) {
         found.push(
@@ -346,11 +346,17 @@ fn experts_of_none(settings: &EffectiveSettings, profile: &Profile, found: &mut 
 fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check>) {
     let EffectiveSettings {
         tensor_parallel: tp,
-        expert_parallel: ep,
+        expert_parallel: named,
         redundant_experts: redundant,
         ..
     } = *settings;
     let runner = settings.moe_runner.as_deref();
+    // Behind an all-to-all the experts are spread over all ranks, whatever is named.
+    let ep = if settings.a2a.as_deref().is_some_and(spreads_over_all) {
+        tp
+    } else {
+        named
+    };
     if ep > 1 && tp % ep != 0 {
         found.push(
             error(
@@ -362,11 +368,15 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
         );
     } else if !(EXPERTS + u64::from(redundant)).is_multiple_of(u64::from(ep.max(1))) {
         // expert_location.py asserts it after the weights are read.
-        found.push(error(
-            "experts.redundant",
-            "engine.redundant_experts",
-            format!("{EXPERTS} experts and {redundant} copies cannot be spread evenly over {ep} GPUs"),
-        ));
+        let text = format!("{EXPERTS} experts and {redundant} copies cannot be spread evenly over {ep} GPUs");
+        let check = error("experts.redundant", "engine.redundant_experts", text);
+        let fitting = [0, 16, 32, 64, 128]
+            .into_iter()
+            .find(|copies| (EXPERTS + copies).is_multiple_of(u64::from(ep.max(1))));
+        found.push(match fitting {
+            Some(copies) => check.fix(format!("redundant_experts: {copies}")),
+            None => check,
+        });
     }
     // `assert self.num_fused_shared_experts == 0` in fused_moe_triton/layer.py and ep_moe/layer.py; expert parallel turns the
     // fusion off, and from 0.5.1 on the runner does.
@@ -582,7 +592,8 @@ fn scheduling(settings: &EffectiveSettings, found: &mut Vec<Check>) {
 
 /// Finds settings that make a benchmark look better than the server will be for users.
 fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>) {
-    if !settings.radix_cache {
+    // An engine for decode keeps no prefixes anyway.
+    if !settings.radix_cache && !settings.distributed.has_role(Role::Decode) {
         found.push(note(
             "benchmark.radix_cache",
             "engine.radix_cache",
@@ -618,7 +629,12 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
     }
     let concurrency = profile.bench.max_concurrency.get();
     let by_drafting = settings.draft_algorithm.is_some().then_some(RUNNING);
+    // Each of several engines has a part of the requests, and prefill has none for long.
+    let roles = profile.topology.as_ref().map(Topology::roles).unwrap_or_default();
+    let engines = roles.first().map_or(1, |(_, role)| role.count());
     let most = settings.max_running_requests.or(by_drafting);
+    let most = most.filter(|_| !settings.distributed.has_role(Role::Prefill));
+    let most = most.map(|most| most.saturating_mul(engines));
     if let Some(most) = most.filter(|most| *most < concurrency) {
         found.push(warn(
             "benchmark.queue",

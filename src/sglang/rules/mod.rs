@@ -8,6 +8,7 @@ mod files;
 mod naming;
 mod options;
 mod owned;
+mod roles;
 mod variables;
 
 pub use advisories::of_port;
@@ -15,8 +16,8 @@ pub use files::of_files;
 pub use naming::COMMAND_LINE;
 pub(super) use options::successor;
 pub use owned::check as check_owned;
-pub(super) use variables::renamed_prefix;
 pub use variables::{Variable, is_variable_name, variable};
+pub(super) use variables::{is_read, renamed_prefix};
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Accelerator, Origins, Profile, Stack, Version};
@@ -64,6 +65,7 @@ pub(super) fn check(
     let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
     let mut of_settings = combinations::check(settings, profile, stack, &checkpoint);
     add_resolved(settings, profile, stack, &checkpoint, &mut of_settings);
+    of_settings.extend(roles::check(settings, profile, stack, &checkpoint));
     for check in &mut of_settings {
         naming::say_settings(check, flags, parsed);
     }
@@ -88,7 +90,7 @@ fn add_resolved(
         return;
     }
     for architecture in &profile.architectures {
-        for check in resolve(settings, Machine::nominal(*architecture), checkpoint).checks {
+        for check in resolve(settings, Machine::tuned_for(profile, *architecture), checkpoint).checks {
             if !found.contains(&check) {
                 found.push(check);
             }

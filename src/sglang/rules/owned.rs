@@ -5,8 +5,11 @@ use crate::profile::Version;
 use crate::sglang::check::{Check, Level};
 use crate::sglang::flags::{Parser, history};
 
+/// The alternative to the options of nodes.
+const NODES: &str = "dsr1 places the ranks: the key `topology` of a profile says on how many GPUs a node has";
+
 /// The options, each with the alternative to passing it.
-const OWNED: [(&str, &str); 13] = [
+const OWNED: [(&str, &str); 16] = [
     (
         "--host",
         "the server binds 127.0.0.1; dsr1 expose takes requests from other hosts, and so does an ssh tunnel",
@@ -23,14 +26,26 @@ const OWNED: [(&str, &str); 13] = [
         "dsr1 expose passes on the paths of the API only: nobody needs this key",
     ),
     ("--config", "dsr1 checks every option; write them into a profile"),
-    ("--nnodes", "one server of dsr1 runs on one host"),
-    ("--node-rank", "one server of dsr1 runs on one host"),
-    ("--dist-init-addr", "one server of dsr1 runs on one host"),
-    ("--nccl-init-addr", "one server of dsr1 runs on one host"),
-    ("--nccl-port", "one server of dsr1 runs on one host"),
+    ("--nnodes", NODES),
+    ("--node-rank", NODES),
+    ("--dist-init-addr", NODES),
+    ("--nccl-init-addr", NODES),
+    ("--nccl-port", NODES),
     (
         "--disaggregation-mode",
-        "one server of dsr1 does both prefill and decode",
+        "use `prefill` and `decode` below `topology` of a profile",
+    ),
+    (
+        "--disaggregation-bootstrap-port",
+        "dsr1 gives each engine for prefill a port of its own, and tells the router",
+    ),
+    (
+        "--disaggregation-transfer-backend",
+        "use `transfer` below `topology` of a profile, for both roles",
+    ),
+    (
+        "--disaggregation-ib-device",
+        "use `network: {hcas: [NAME]}` below `topology` of a profile",
     ),
 ];
 

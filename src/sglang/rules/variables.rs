@@ -156,8 +156,8 @@ fn ignored(name: &str, version: Version) -> Option<Check> {
 /// 0.5.2 has no such line).
 const RENAMES_SINCE: Version = Version::new(0, 5, 3);
 
-/// Returns true if a version reads a variable.
-fn is_read(name: &str, version: Version) -> bool {
+/// Returns true if a version reads a variable of SGLang.
+pub(in crate::sglang) fn is_read(name: &str, version: Version) -> bool {
     match words().environment.get(name) {
         Some(word) => {
             word.since.is_none_or(|since| version >= since) && word.gone.is_none_or(|gone| version < gone)
