@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::Home;
+use crate::support::{Home, tools};
 
 /// A profile for prefill and decode on trays of four GPUs.
 const SPLIT: &str = "\
@@ -60,6 +60,14 @@ fn a_job_for_prefill_and_decode() {
     std::fs::write(&file, &text).unwrap();
     let checked = Command::new("bash").arg("-n").arg(&file).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
+    if tools::found("shellcheck") {
+        let checked = Command::new("shellcheck").arg(&file).output().unwrap();
+        assert!(
+            checked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&checked.stdout)
+        );
+    }
 }
 
 #[test]
@@ -125,7 +133,7 @@ fn a_job_on_one_node_has_no_router() {
     ];
     let text = home().run(&args).expect(0).stdout;
     assert!(described(&text).contains("#SBATCH --nodes=1\n"), "{text}");
-    assert!(described(&text).contains("has_router=''\n"), "{text}");
+    assert!(described(&text).contains("router_engines=0\n"), "{text}");
     assert!(
         described(&text).contains("engine aggregate-0 aggregate 0 1 0 30000 "),
         "{text}"

@@ -24,6 +24,7 @@ mod page;
 mod parsers;
 mod resolution;
 mod servers;
+mod slurm;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod lock;
 pub mod nginx;
 pub mod pulled;
+pub mod rack;
 pub mod random;
 pub mod read;
 pub mod small;

@@ -139,6 +139,8 @@ impl<'a> JobStart<'a> {
                         .activity(&format!("ranks answer, the last one {rank}"), Some((done, of)));
                 }
                 Some(JobLine::Serving(url)) => return Some(self.ready(url)),
+                // A node that Slurm lost is named last, and explains what was seen of its ranks.
+                Some(JobLine::Failed(text)) if text.ends_with(" is down") => self.failure = Some(text),
                 Some(JobLine::Failed(text)) => _ = self.failure.get_or_insert(text),
                 Some(JobLine::Stopped) => self.is_over = true,
                 Some(JobLine::Silent(text)) => self.events.warning(format!("no answer of {text}"), ""),
@@ -245,10 +247,12 @@ impl<'a> JobStart<'a> {
 /// Returns the reason for the end of a job in words: the first failure that it says itself, or what Slurm says.
 pub(in crate::effects) async fn reason_of_end(env: &Env, jobs: &Path, job: &Job) -> String {
     let lines = LogFile::new(&job.log(jobs), |_| false).read_lines();
-    let failure = lines.iter().find_map(|line| match job_line(line) {
+    let mut failures = lines.iter().filter_map(|line| match job_line(line) {
         Some(JobLine::Failed(text)) => Some(text),
         _ => None,
     });
+    let first = failures.next();
+    let failure = failures.find(|text| text.ends_with(" is down")).or(first);
     match failure {
         Some(failure) => failure,
         None => reason_of(env, &job.state, &job.nodes).await,

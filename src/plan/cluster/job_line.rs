@@ -10,7 +10,7 @@ pub enum JobLine {
     Folder(String),
     /// A rank answers, and how many of all do: the rank with its node, in words.
     Ready {
-        /// The rank and its node, such as `decode-0.3 on gb07`.
+        /// The rank and its node, such as `decode-0 rank 3 on node gb07`.
         rank: String,
         /// The ranks that answer.
         done: u64,
@@ -78,9 +78,9 @@ mod tests {
                 JobLine::Folder("/home/u/jobs/dsr1-r-1".to_owned()),
             ),
             (
-                "ready decode-0.3 on gb07, 4 of 16",
+                "ready decode-0 rank 3 on node gb07, 4 of 16",
                 JobLine::Ready {
-                    rank: "decode-0.3 on gb07".to_owned(),
+                    rank: "decode-0 rank 3 on node gb07".to_owned(),
                     done: 4,
                     of: 16,
                 },

@@ -68,7 +68,7 @@ mod tests {
         #[test]
         fn no_port_is_taken_twice_on_a_node(endpoint in 1024_u16..60_000, ranks in 1_u32..32) {
             let ports: Vec<Ports> = (0..ranks).filter_map(|position| Ports::at(endpoint, position)).collect();
-            let all: Vec<u16> = ports.iter().flat_map(|ports| ports.all()).chain([endpoint]).collect();
+            let all: Vec<u16> = ports.iter().flat_map(|ports| ports.all()).chain([endpoint, endpoint + 1]).collect();
             let distinct: BTreeSet<u16> = all.iter().copied().collect();
             prop_assert_eq!(all.len(), distinct.len());
         }

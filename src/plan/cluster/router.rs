@@ -26,6 +26,13 @@ pub(super) fn router(topology: &Topology, groups: &[EngineGroup], python: &str, 
     let mut add = |name: &str, value: Word| words.extend([Word::text(name), value]);
     add("--host", Word::OwnAddress);
     add("--port", Word::text(port.to_string()));
+    // The default is 29000 on all interfaces, for every router of a node, whatever `--host` is. The port above the endpoint's
+    // is free: `Ports::at` starts further up.
+    add("--prometheus-host", Word::OwnAddress);
+    add(
+        "--prometheus-port",
+        Word::text(port.saturating_add(1).to_string()),
+    );
     if let Some(policy) = topology.router_policy {
         add("--policy", Word::text(policy.name()));
     }

@@ -8,7 +8,6 @@ use super::form::ClusterForm;
 use super::options::{ClusterOptions, Container, ContainerTool, SlurmOptions};
 use crate::error::{Error, Kind, Result};
 use crate::plan::cluster::{Addresses, Deployment, EngineGroup, PortUse, words_at};
-use crate::profile::RouterKind;
 use crate::quote::{is_hidden, shell_word};
 use crate::render::form::comment_lines;
 
@@ -134,9 +133,9 @@ fn data(deployment: &Deployment, options: &ClusterOptions) -> Result<String> {
     set("port", &port.to_string());
     set("interface", interface.as_deref().unwrap_or_default());
     set("stall_s", &STALL_S.to_string());
-    set("has_router", if router.is_some() { "1" } else { "" });
-    let kind = router.as_ref().map_or(RouterKind::None, |router| router.kind);
-    set("router_probe", router_probe(kind));
+    let engines: usize = deployment.groups.iter().map(|group| group.workers.len()).sum();
+    let behind_router = if router.is_some() { engines } else { 0 };
+    set("router_engines", &behind_router.to_string());
     let (step, inside) = container_words(options)?;
     let _ = writeln!(text, "engine_options=({})", step.join(" "));
     let _ = writeln!(text, "inside=({})", inside.join(" "));
@@ -174,20 +173,13 @@ fn data(deployment: &Deployment, options: &ClusterOptions) -> Result<String> {
             let words = words_at(&router.words, &OnNode).join(" ");
             let _ = writeln!(
                 text,
-                "  step router 0 1 \"${{engine_options[@]}}\" -- \"${{inside[@]}}\" {words}"
+                "  start_step router 0 1 \"${{engine_options[@]}}\" -- \"${{inside[@]}}\" {words}"
             );
         }
         None => text += "  :\n",
     }
     text += "}\n";
     Ok(text)
-}
-
-/// Returns the path that a router answers with 200 once it has its engines.
-const fn router_probe(kind: RouterKind) -> &'static str {
-    match kind {
-        RouterKind::None | RouterKind::Smg | RouterKind::SglangRouter => "/readiness",
-    }
 }
 
 /// Returns the commands of one rank: its variables, and the engine in place of the shell.
