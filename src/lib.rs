@@ -27,7 +27,7 @@
 //! | [`top`] | pure: the screen of `dsr1 top` as data: looks over time, rates and quantiles of their differences, keys | a figure of the screen: `top` computes it, `ui::top` draws it |
 //! | [`doctor`] | verdicts over facts: `findings` and `gpu` of a host, `blockers` of a plan | a check of a host |
 //! | [`plan`] | pure: `request` + facts -> `step`s | a step; a field of the container, in `step` |
-//! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet | a form: a file, and its line in `FORMS` |
+//! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet; over several nodes a job for Slurm, objects of Kubernetes | a form: a file, and its line in `FORMS` |
 //! | [`effects`] | all input and output, a folder for each part of it (its own head lists them): Docker, processes, the hub, a pull, a start; `execute` has an arm for each step | how a step is done |
 //! | [`measure`] | pure: a measurement: its load, the record of each request, figures, definitions of other tools, verdicts | a cause of wrong figures: a judge in `measure/verdicts`; a tool: `definitions` |
 //! | [`evaluate`] | pure: an evaluation of accuracy: files of questions, prompts, the result in an answer, counts, published accuracies | an evaluation: its row in `task`, its format in `data`, its rule in `extract` |

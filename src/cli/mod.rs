@@ -22,7 +22,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 
 pub use bench::{BenchArgs, BenchPart, BenchReportArgs};
-pub use cluster::{ClusterArgs, ContainerToolArg, TargetArg};
+pub use cluster::{ClusterArgs, ContainerToolArg, KubernetesArgs, SlurmArgs, TargetArg};
 pub use course::{Counts, Rates, SearchedBy, SloArgs, SweepArgs};
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
 pub use evaluate::{AimeArgs, Eval, EvalArgs, EvaluationArgs, Gsm8kArgs, TaskArgs};
@@ -143,8 +143,8 @@ pub enum Command {
     /// Write a server for another tool: bash, Docker Compose, systemd, Podman's Quadlet.
     ///
     /// The text starts the same server as `serve`; the comments at its head list what must exist first. `bash` writes
-    /// the whole of `up`.
-    Export(ExportArgs),
+    /// the whole of `up`; `slurm` and `lws` (Kubernetes) start a server on several nodes, too.
+    Export(Box<ExportArgs>),
     /// Write the files of a Prometheus and a Grafana for servers.
     ///
     /// The queries are those of the SGLang of each server. With --check it asks a server, or a Prometheus, which of their metrics it

@@ -15,11 +15,13 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
     let exported = match args.tool {
         Tool::Host(form) => for_host(context, &mut args, form).await?,
         Tool::Cluster(form) => {
+            cluster::refuse_unused(&args.cluster, form.name(), Some(form))?;
+            let in_container = form.needs_image() || args.cluster.container_image.is_some();
             let (serve, facts, notes) =
-                Box::pin(cluster::request(context, &mut args.up, &args.cluster)).await?;
+                Box::pin(cluster::request(context, &mut args.up, in_container)).await?;
             let request = ClusterExport {
                 form,
-                options: cluster::options(&args.cluster, &facts)?,
+                options: cluster::options(&args.cluster, &serve, &facts)?,
                 serve,
                 notes,
                 output: args.output.clone(),
@@ -32,7 +34,7 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
 
 /// Returns the text for a tool that starts the server on one host.
 async fn for_host(context: &Context, args: &mut ExportArgs, form: &'static dyn Form) -> Result<Exported> {
-    cluster::refuse_for_one_host(&args.cluster, form.name())?;
+    cluster::refuse_unused(&args.cluster, form.name(), None)?;
     let runtime = &mut args.up.server.runtime.runtime;
     if *runtime == Runtime::Auto && !form.has_process() {
         *runtime = Runtime::Docker;

@@ -109,7 +109,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         match cli.command {
             Command::Up(args) => Box::pin(up::run(&context, *args)).await,
             Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
-            Command::Export(args) => Box::pin(export::run(&context, args)).await,
+            Command::Export(args) => Box::pin(export::run(&context, *args)).await,
             Command::Expose(args) => Box::pin(expose::run(&context, args)).await,
             Command::Monitoring(args) => Box::pin(monitoring::run(&context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(&context, args)).await,

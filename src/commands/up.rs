@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context, args: UpCommandArgs) -> Result<()> {
     match target {
         TargetArg::Slurm => Box::pin(in_job(context, up, &cluster)).await,
         TargetArg::Host => {
-            cluster::refuse_for_one_host(&cluster, "up")?;
+            cluster::refuse_unused(&cluster, "up on this host", None)?;
             on_host(context, up).await
         }
     }
@@ -26,13 +26,15 @@ pub(super) async fn run(context: &Context, args: UpCommandArgs) -> Result<()> {
 /// Carries out all steps on the nodes of a job of Slurm.
 async fn in_job(context: &Context, mut args: UpArgs, cluster: &ClusterArgs) -> Result<()> {
     let print = args.server.plan.dry_run || args.server.plan.facts.is_some();
-    let (request, facts, notes) = cluster::up_request(context, &mut args, cluster).await?;
+    cluster::refuse_unused(cluster, "up --target slurm", Some(SLURM))?;
+    let in_container = cluster.container_image.is_some();
+    let (request, facts, notes) = cluster::up_request(context, &mut args, in_container).await?;
     let mut deployment = plan::cluster::deployment(&request.serve, &facts)?;
     deployment.notes = notes;
     let export = ClusterExport {
         form: SLURM,
         serve: request.serve.clone(),
-        options: cluster::options(cluster, &facts)?,
+        options: cluster::options(cluster, &request.serve, &facts)?,
         notes: Vec::new(),
         output: None,
     };

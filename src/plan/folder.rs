@@ -6,14 +6,14 @@ use crate::facts::Facts;
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{CheckFolder, Mount, Step, pull};
 
-/// Mount point of the folder in a container.
-const MOUNTED: &str = "/model";
+/// Mount point of a folder with weights in a container.
+pub const MODEL: &str = "/model";
 
 /// Returns the path of the folder for the engine; `None` if the weights come from a hub.
 pub(super) fn path(request: &ServeRequest) -> Option<&str> {
     let path = request.profile.model.path.as_deref()?;
     Some(match request.target {
-        Target::Docker => MOUNTED,
+        Target::Docker => MODEL,
         Target::Process => path,
     })
 }
@@ -22,7 +22,7 @@ pub(super) fn path(request: &ServeRequest) -> Option<&str> {
 pub(super) fn mount(request: &ServeRequest) -> Option<Mount> {
     Some(Mount::Bind {
         source: request.profile.model.path.clone()?,
-        target: MOUNTED.to_owned(),
+        target: MODEL.to_owned(),
     })
 }
 

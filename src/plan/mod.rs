@@ -74,6 +74,7 @@ pub use done::done;
 pub use environment::{FOUND, PREFLIGHTS, found_stack};
 pub use eval::{BenchRequest, EngineClient, Gsm8kRequest, bench, gsm8k};
 pub use evaluate::{EvaluatedEndpoint, EvaluationRequest, evaluate};
+pub use folder::MODEL;
 pub use for_host::{Wishes, profile_for_host};
 pub use gpus::{GpuChoice, ORDER, VISIBLE, choose_gpus, joined};
 pub use image::{

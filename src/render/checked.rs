@@ -121,7 +121,7 @@ pub(super) const fn is_hidden(c: char) -> bool {
         || (c as u32) & 0xFFFE == 0xFFFE
 }
 
-fn text(field: &str, value: &str) -> Result<()> {
+pub(super) fn text(field: &str, value: &str) -> Result<()> {
     value.chars().find(|c| is_hidden(*c)).map_or(Ok(()), |c| {
         Err(refused(
             field,
@@ -139,14 +139,14 @@ fn word(field: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-fn command(argv: &[String]) -> Result<()> {
+pub(super) fn command(argv: &[String]) -> Result<()> {
     if argv.first().is_none_or(String::is_empty) {
         return Err(refused("argv", "", "is not a command"));
     }
     argv.iter().try_for_each(|word| text("argv", word))
 }
 
-fn environment(env: &BTreeMap<String, String>) -> Result<()> {
+pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<()> {
     for (key, value) in env {
         let fits = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -170,7 +170,7 @@ fn name(field: &str, value: &str) -> Result<()> {
     }
 }
 
-fn reference(field: &str, value: &str) -> Result<()> {
+pub(super) fn reference(field: &str, value: &str) -> Result<()> {
     let fits = value.starts_with(|c: char| c.is_ascii_alphanumeric())
         && value.ends_with(|c: char| c.is_ascii_alphanumeric())
         && value
@@ -183,7 +183,7 @@ fn reference(field: &str, value: &str) -> Result<()> {
     }
 }
 
-fn path(field: &str, value: &str) -> Result<()> {
+pub(super) fn path(field: &str, value: &str) -> Result<()> {
     text(field, value)?;
     if value.starts_with('/') {
         Ok(())

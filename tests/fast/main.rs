@@ -28,6 +28,7 @@ mod gate;
 mod hostile;
 mod hub;
 mod json;
+mod manifests;
 mod measure;
 mod mirror;
 mod monitoring;

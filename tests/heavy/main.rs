@@ -18,6 +18,7 @@ mod engine;
 mod faults;
 mod hub_oracles;
 mod lifetime;
+mod manifests;
 mod monitoring;
 mod operate;
 mod page;

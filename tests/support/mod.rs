@@ -11,6 +11,7 @@ pub mod cache;
 pub mod disk;
 pub mod hub;
 pub mod lock;
+pub mod manifests;
 pub mod nginx;
 pub mod pulled;
 pub mod rack;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::Ports;
 use super::word::{PortUse, Word};
-use crate::profile::{Role, RouterKind, Verify};
+use crate::profile::{Role, RouterKind, RouterPolicy, Verify};
 use crate::redact::shown_value;
 use crate::sglang::Check;
 use crate::sglang::memory::MemoryPlan;
@@ -37,6 +37,10 @@ pub struct Deployment {
     pub port: u16,
     /// Path of the readiness probe of an engine.
     pub probe: String,
+    /// Size of `/dev/shm` in the container of a rank, in bytes.
+    pub shm_bytes: u64,
+    /// Host memory that a rank needs to start, in bytes.
+    pub memory_bytes: u64,
     /// The engines, by role, in the order of their nodes.
     pub groups: Vec<EngineGroup>,
     /// The program that passes requests on to the engines, on node 0.
@@ -94,7 +98,11 @@ pub struct Worker {
 pub struct Router {
     /// The program.
     pub kind: RouterKind,
-    /// Its whole command.
+    /// The words that start the program, without its options.
+    pub program: Vec<String>,
+    /// The rule by which it chooses an engine; its own default without it.
+    pub policy: Option<RouterPolicy>,
+    /// Its whole command, for engines whose addresses are known before it starts.
     pub words: Vec<Word>,
 }
 

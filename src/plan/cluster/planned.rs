@@ -81,6 +81,8 @@ pub fn deployment(request: &ServeRequest, facts: &Facts) -> Result<Deployment> {
         gpus_per_node: if on_cpu { 0 } else { topology.gpus_per_node.get() },
         port: request.port,
         probe: request.stack.probe.clone(),
+        shm_bytes: request.stack.shm_bytes,
+        memory_bytes: request.stack.memory_bytes,
         router: router(topology, &groups, &python, request.port),
         groups,
         verify: request.profile.verify,

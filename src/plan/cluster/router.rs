@@ -16,13 +16,14 @@ pub(super) fn router(topology: &Topology, groups: &[EngineGroup], python: &str, 
     } else {
         RouterKind::None
     });
-    let mut words: Vec<Word> = match kind {
+    let program: Vec<String> = match kind {
         RouterKind::None => return None,
-        RouterKind::Smg => vec![Word::text(beside(python, "smg")), Word::text("launch")],
+        RouterKind::Smg => vec![beside(python, "smg"), "launch".to_owned()],
         RouterKind::SglangRouter => [python, "-m", "sglang_router.launch_router"]
-            .map(Word::text)
+            .map(str::to_owned)
             .into(),
     };
+    let mut words: Vec<Word> = program.iter().map(Word::text).collect();
     let mut add = |name: &str, value: Word| words.extend([Word::text(name), value]);
     add("--host", Word::OwnAddress);
     add("--port", Word::text(port.to_string()));
@@ -58,7 +59,12 @@ pub(super) fn router(topology: &Topology, groups: &[EngineGroup], python: &str, 
             }
         }
     }
-    Some(Router { kind, words })
+    Some(Router {
+        kind,
+        program,
+        policy: topology.router_policy,
+        words,
+    })
 }
 
 /// Returns a program in the folder of a Python: absolute, or on PATH as it is.

@@ -65,6 +65,8 @@ pub fn export(request: &ClusterExport, facts: &Facts) -> Result<Exported> {
             .join(", ")
     ));
     head.extend(notes.iter().map(|note| format!("Note: {note}.")));
+    let of_form = form.notes(&deployment, options);
+    head.extend(of_form.iter().map(|note| format!("Note: {note}.")));
     head.extend(deployment.checks.iter().map(|check| format!("Note: {check}.")));
     head.push("It starts what the profile says; it neither builds nor pulls. Then:".to_owned());
     let word = shell_word(&file);

@@ -23,6 +23,17 @@ pub trait ClusterForm: Debug + Sync {
     /// The commands that start the server from the file.
     fn start_commands(&self, file: &str) -> Vec<String>;
 
+    /// Returns true if the engines always run in containers.
+    fn needs_image(&self) -> bool {
+        false
+    }
+
+    /// Remarks about the choices of the site, for the head of the file.
+    fn notes(&self, deployment: &Deployment, options: &ClusterOptions) -> Vec<String> {
+        let _ = (deployment, options);
+        Vec::new()
+    }
+
     /// The text, under comment lines.
     ///
     /// # Errors

@@ -7,14 +7,20 @@ pub struct ClusterOptions {
     pub container: Option<Container>,
     /// Options of the job.
     pub slurm: SlurmOptions,
+    /// Options of the objects of Kubernetes.
+    pub kubernetes: KubernetesOptions,
 }
 
 /// The container of the engines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Container {
     /// An image, or a file with one.
     pub image: String,
-    /// Folders of the nodes with their paths in the container.
+    /// Folder of the nodes with the weights.
+    pub weights: String,
+    /// Path of the weights in the container.
+    pub weights_at: String,
+    /// Further folders of the nodes with their paths in the container.
     pub mounts: Vec<(String, String)>,
 }
 
@@ -43,4 +49,63 @@ pub enum ContainerTool {
     Pyxis,
     /// Apptainer.
     Apptainer,
+}
+
+/// Options of the objects of Kubernetes that a site decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesOptions {
+    /// Namespace of all objects.
+    pub namespace: String,
+    /// The volume of the weights.
+    pub weights: Option<WeightsVolume>,
+    /// Secrets with which the kubelet pulls the images.
+    pub pull_secrets: Vec<String>,
+    /// Labels that a node of the engines must have, beside that of its architecture.
+    pub node_labels: Vec<(String, String)>,
+    /// The RDMA devices of a pod.
+    pub rdma: Option<RdmaDevices>,
+    /// Further networks of a pod, as the annotation `k8s.v1.cni.cncf.io/networks` names them.
+    pub networks: Option<String>,
+    /// Label of a node that names its `NVLink` domain.
+    pub nvlink_label: String,
+    /// Image of the router; that of the engines without it.
+    pub router_image: Option<String>,
+}
+
+/// Label by which the driver of `NVIDIA` names the `NVLink` domain of a node (`dra-driver-nvidia-gpu` 0.4, `gpu-feature-discovery`).
+pub const NVLINK_LABEL: &str = "nvidia.com/gpu.clique";
+/// The namespace of objects that name none.
+pub const NAMESPACE: &str = "default";
+
+impl Default for KubernetesOptions {
+    fn default() -> Self {
+        Self {
+            namespace: NAMESPACE.to_owned(),
+            weights: None,
+            pull_secrets: Vec::new(),
+            node_labels: Vec::new(),
+            rdma: None,
+            networks: None,
+            nvlink_label: NVLINK_LABEL.to_owned(),
+            router_image: None,
+        }
+    }
+}
+
+/// A volume of the weights, which pods read only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightsVolume {
+    /// A claim (`PersistentVolumeClaim`) of the namespace.
+    Claim(String),
+    /// A folder of every node.
+    Folder(String),
+}
+
+/// RDMA devices of a device plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RdmaDevices {
+    /// The resource's name, such as `rdma/ib`.
+    pub resource: String,
+    /// Devices of a pod.
+    pub count: u32,
 }

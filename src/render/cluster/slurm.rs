@@ -216,9 +216,18 @@ fn program(deployment: &Deployment, group: &EngineGroup) -> Result<String> {
 
 /// Returns the options of `srun` and the words before the command, for the container.
 fn container_words(options: &ClusterOptions) -> Result<(Vec<String>, Vec<String>)> {
-    let Some(Container { image, mounts }) = &options.container else {
+    let Some(Container {
+        image,
+        weights,
+        weights_at,
+        mounts,
+    }) = &options.container
+    else {
         return Ok((Vec::new(), Vec::new()));
     };
+    let mounts: Vec<(String, String)> = std::iter::once((weights.clone(), weights_at.clone()))
+        .chain(mounts.iter().cloned())
+        .collect();
     let pair = |(source, target): &(String, String)| format!("{source}:{target}");
     if let Some(wrong) = mounts.iter().find(|(source, target)| {
         [source, target]
