@@ -262,6 +262,20 @@ PartitionName=batch Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The configuration that makes Slurm's commands talk to this rack.
+    pub fn configuration(&self) -> String {
+        self.path("slurm.conf").to_string_lossy().into_owned()
+    }
+
+    /// Returns the job of that number, which another program submitted.
+    pub fn job(&self, id: &str, name: &str) -> Job<'_> {
+        Job {
+            rack: self,
+            id: id.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Submits a job, with options of `sbatch` and variables for it.
     #[track_caller]
     pub fn submit(&self, text: &str, options: &[&str], env: &[(&str, &str)]) -> Job<'_> {
