@@ -18,6 +18,8 @@ pub fn restart(plan: &Plan) -> Option<Plan> {
                 | Step::CheckFolder(_)
                 | Step::StartContainer(_)
                 | Step::StartProcess(_)
+                | Step::SubmitJob(_)
+                | Step::AwaitJob(_)
                 | Step::AwaitReady(_)
                 | Step::VerifyAnswers(_)
         )
@@ -38,14 +40,17 @@ pub fn labels_of(plan: &Plan) -> Option<&BTreeMap<String, String>> {
     })
 }
 
-/// Returns the server that a plan waits for, with its port on 127.0.0.1.
+/// Returns the port of a URL.
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit(':').next()?.parse().ok()
+}
+
+/// Returns the server that a plan waits for, with its port: on 127.0.0.1, or on the first node of a job.
 #[must_use]
 pub fn server_of(plan: &Plan) -> Option<(&Server, u16)> {
     plan.steps.iter().find_map(|step| match step {
-        Step::AwaitReady(step) => {
-            let port = step.base_url.rsplit(':').next()?.parse().ok()?;
-            Some((&step.server, port))
-        }
+        Step::AwaitReady(step) => Some((&step.server, port_of(&step.base_url)?)),
+        Step::AwaitJob(step) => Some((&step.server, port_of(&step.base_url)?)),
         _ => None,
     })
 }

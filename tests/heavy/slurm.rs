@@ -658,6 +658,53 @@ fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
     }
 }
 
+#[test]
+#[ignore = "soak: two starts of the real engine; each commit has one, and the same command on one host"]
+fn the_real_engine_in_a_job_is_submitted_again_by_watch() {
+    let _alone = lock::engine();
+    let rack = Rack::start(2, 0);
+    let home = Home::new()
+        .with_shared_packages()
+        .without_docker()
+        .with("SLURM_CONF", rack.configuration());
+    let port = PORT.to_string();
+    let name = "dsr1-rehearsal-rack";
+    let up = [
+        "up",
+        "--target",
+        "slurm",
+        "--profile",
+        "rehearsal-rack",
+        "--port",
+        &port,
+        "--keep",
+    ];
+    home.run(&up).expect(0);
+    let mut watch = home.start(&["watch", name]);
+    watch.wait_for("which is ready", Duration::from_secs(20));
+    let status = home.run(&["status", "--format", "json"]).expect(0).json();
+    let first = status["servers"][0]["id"].as_str().unwrap().to_owned();
+    signal(rack.job(&first, name).process_of("aggregate-0.1"), "KILL");
+    let begun = Instant::now();
+    loop {
+        let status = home.run(&["status", "--format", "json"]).expect(0).json();
+        let server = &status["servers"][0];
+        if server["state"] == "ready" && server["id"] != first.as_str() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(3), "{status:#}");
+    }
+    let told = watch.stdout();
+    assert!(
+        told.contains("crashed: ") && told.contains("restart 1 in "),
+        "{told}"
+    );
+    watch.signal("INT");
+    watch.wait();
+    home.run(&["restart", name]).expect(0);
+    home.run(&["stop", name]).expect(0);
+}
+
 /// Starts a job of many nodes, asks it, and kills a rank of its decode.
 fn with_a_rack(nodes: u32, topology: &str, ranks: u32, last: &str) {
     let lab = Lab::new(nodes, 4);

@@ -154,9 +154,13 @@ impl Effects {
         if matches!(runtime.life().await?, Life::Ended(_)) {
             return Ok((self.state_of_ended(name), None));
         }
+        let url = match &watched.server {
+            Server::Slurm { name, folder } => slurm::url_of(self.env(), name, Path::new(folder)).await?,
+            Server::Docker { .. } | Server::Process { .. } => base_url(watched.port),
+        };
         let subject = Subject {
             runtime: &runtime,
-            base_url: &base_url(watched.port),
+            base_url: &url,
             probe: &watched.probe,
             was_ready: self.was_ready(name),
         };

@@ -86,6 +86,13 @@ pub(in crate::effects) fn endpoint(jobs: &Path, job: &Job) -> Option<String> {
     (url.starts_with("http://") && !url.contains(char::is_whitespace)).then(|| url.to_owned())
 }
 
+/// Returns the URL of the server in the newest job of that name; one that nobody answers until the job serves.
+pub(in crate::effects) async fn url_of(env: &Env, name: &str, jobs: &Path) -> Result<String> {
+    let job = job_of(env, name).await?;
+    let url = job.and_then(|job| endpoint(jobs, &job));
+    Ok(url.unwrap_or_else(|| "http://127.0.0.1:0".to_owned()))
+}
+
 /// Returns this user's jobs of that name, the newest last; also those that ended a few minutes ago.
 pub(in crate::effects) async fn jobs(env: &Env, name: Option<&str>) -> Result<Vec<Job>> {
     let format = format!("--format={FIELDS}");
