@@ -696,7 +696,7 @@ fn the_real_engine_in_a_job_is_submitted_again_by_watch() {
     }
     let told = watch.stdout();
     assert!(
-        told.contains("crashed: ") && told.contains("restart 1 in "),
+        told.contains("crashed: A process of a rank was killed") && told.contains("restart 1 in "),
         "{told}"
     );
     watch.signal("INT");

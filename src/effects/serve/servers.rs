@@ -16,6 +16,7 @@ use crate::effects::serve::health::Subject;
 use crate::effects::serve::pick::{gone, pick};
 use crate::effects::serve::runtime::{Life, MEMORY_RAN_OUT};
 use crate::effects::serve::{health, history, start, verify};
+use crate::effects::slurm;
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
@@ -370,6 +371,14 @@ impl Effects {
     /// Those of [`Self::logs`].
     pub async fn feed_log(&self, server: &Server, part: LogPart, diagnoser: &mut Diagnoser) -> Result<u64> {
         diagnoser.begin(server.name());
+        if let Server::Slurm { name, folder } = server
+            && let Some(lines) = slurm::own_verdict(self.env(), name, Path::new(folder)).await
+        {
+            for line in &lines {
+                diagnoser.feed_line(line);
+            }
+            return Ok(lines.len() as u64);
+        }
         let mut lines = 0;
         let mut on_lines = |some: &[String]| {
             lines += some.len() as u64;

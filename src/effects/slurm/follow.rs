@@ -244,6 +244,20 @@ impl<'a> JobStart<'a> {
     }
 }
 
+/// Returns what the newest job of that name says of itself, if that tells the cause of its end: a rank that was killed or stopped, or
+/// a node that is down. Of a rank that ended by itself its own log tells the cause.
+pub(in crate::effects) async fn own_verdict(env: &Env, name: &str, jobs: &Path) -> Option<Vec<String>> {
+    let job = job_of(env, name).await.ok().flatten()?;
+    let mut lines = LogFile::new(&job.log(jobs), |_| false).read_lines();
+    // Behind a failure the job repeats the last lines of the rank's log.
+    lines.retain(|line| job_line(line).is_some());
+    let tells = lines.iter().any(|line| match job_line(line) {
+        Some(JobLine::Failed(text)) => !text.contains("xited with "),
+        _ => false,
+    });
+    tells.then_some(lines)
+}
+
 /// Returns the reason for the end of a job in words: the first failure that it says itself, or what Slurm says.
 pub(in crate::effects) async fn reason_of_end(env: &Env, jobs: &Path, job: &Job) -> String {
     let lines = LogFile::new(&job.log(jobs), |_| false).read_lines();

@@ -15,6 +15,6 @@ mod logs;
 mod queue;
 
 pub(in crate::effects) use follow::await_job;
-pub(in crate::effects) use follow::reason_of_end;
+pub(in crate::effects) use follow::{own_verdict, reason_of_end};
 pub(in crate::effects) use logs::log_of_job;
 pub(in crate::effects) use queue::{job_of, stop, submit, url_of};
