@@ -160,10 +160,10 @@ fn ctrl_c_during_the_install_keeps_complete_packages_and_nothing_else() {
         .unwrap_or_else(|| panic!("{hint}"));
     assert!(kept.parse::<u32>().unwrap() > 0, "{hint}");
     // What is kept is used again: the next run begins with it.
-    let (_, again) = interrupted_install(home, " of 182 packages\n");
+    let (_, again) = interrupted_install(home, " of 183 packages\n");
     let first = again
         .lines()
-        .find(|line| line.ends_with(" of 182 packages"))
+        .find(|line| line.ends_with(" of 183 packages"))
         .unwrap();
     let counted = first.rsplit(' ').nth(3).unwrap();
     assert_eq!(counted, kept, "{first}");
