@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::profile::Role;
+use crate::profile::{Role, Version};
 use crate::sglang::flags::Parsed;
 
+/// First version that knows kinds of memory pools by name, such as `NVLINK`; before, the variable was a switch
+/// (`disaggregation/mooncake/utils.py`, 0.5.8; `environ.py`, 0.5.5).
+pub(super) const POOLS_BY_NAME: Version = Version::new(0, 5, 8);
+/// First version that turns NCCL's registration of graph buffers off by itself (`parallel_hook.py`, 0.5.20).
+pub(super) const NO_REGISTRATION: Version = Version::new(0, 5, 20);
 /// Variables that bound the wait of prefill and decode for each other, in seconds (`environ.py`, 0.5.8 to 0.5.23).
 const WAITS: [&str; 2] = [
     "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT",

@@ -1,21 +1,17 @@
 //! The flags and variables of an engine that is one of several, or runs on several nodes.
 //!
-//! What differs from rank to rank (its number, addresses and ports) is added where a rank is placed: `plan::cluster`.
+//! The number, the addresses and the ports of a rank are added where the rank is placed: `plan::cluster`.
 
 use crate::profile::{Profile, Role, Topology, Transfer, Version};
 use crate::sglang::dialect::{EngineFlags, Flag, Variable};
+use crate::sglang::distributed::{NO_REGISTRATION, POOLS_BY_NAME};
 use crate::sglang::rules::is_read;
 
 /// The origin of these flags and variables.
 const ORIGIN: &str = "topology";
 
-/// First version that knows kinds of memory pools by name, such as `NVLINK`; before, the variable was a switch
-/// (`disaggregation/mooncake/utils.py`, 0.5.8; `environ.py`, 0.5.5).
-const POOLS_BY_NAME: Version = Version::new(0, 5, 8);
 /// First version whose check of equal free memory is a switch that is on (`environ.py`, 0.5.8; 0.5.5 has the inverse one).
 const CHECKS_MEMORY: Version = Version::new(0, 5, 8);
-/// First version that turns NCCL's registration of graph buffers off by itself (`parallel_hook.py`, 0.5.20).
-const NO_REGISTRATION: Version = Version::new(0, 5, 20);
 /// First version that passes `--disaggregation-ib-device` on to NIXL (`disaggregation/nixl/conn.py`, 0.5.23; sglang#28737).
 const NIXL_TAKES_DEVICES: Version = Version::new(0, 5, 23);
 

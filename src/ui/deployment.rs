@@ -137,8 +137,7 @@ impl Addresses for Spoken {
         "RANK".to_owned()
     }
 
-    fn port(&self, of: PortUse, port: u16) -> String {
-        let _ = of;
+    fn port(&self, _of: PortUse, port: u16) -> String {
         port.to_string()
     }
 

@@ -570,28 +570,36 @@ fn the_real_engine_over_two_nodes_whose_rank_is_stopped_is_told() {
     });
 }
 
-/// One command goes from nothing to a verified and measured server over two nodes, and the others know the server.
-#[test]
-fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
-    let _alone = lock::engine();
+/// The command that takes the rehearsal up on two nodes.
+const UP: [&str; 8] = [
+    "up",
+    "--target",
+    "slurm",
+    "--profile",
+    "rehearsal-rack",
+    "--port",
+    "31000",
+    "--keep",
+];
+/// The name of its server.
+const SERVER: &str = "dsr1-rehearsal-rack";
+
+/// A rack of two nodes, and a home on its login node.
+fn login_node() -> (Rack, Home) {
     let rack = Rack::start(2, 0);
     let home = Home::new()
         .with_shared_packages()
         .without_docker()
         .with("SLURM_CONF", rack.configuration());
-    let port = PORT.to_string();
-    let name = "dsr1-rehearsal-rack";
-    let up = [
-        "up",
-        "--target",
-        "slurm",
-        "--profile",
-        "rehearsal-rack",
-        "--port",
-        &port,
-        "--keep",
-    ];
-    let done = home.run(&up).expect(0);
+    (rack, home)
+}
+
+/// One command goes from nothing to a verified and measured server over two nodes, and the others know the server.
+#[test]
+fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
+    let _alone = lock::engine();
+    let (rack, home) = login_node();
+    let done = home.run(&UP).expect(0);
     for said in [
         "READY on http://127.",
         "VERIFIED (wiring",
@@ -609,7 +617,7 @@ fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
     let server = &status["servers"][0];
     assert_eq!(
         (&server["name"], &server["runtime"], &server["state"]),
-        (&name.into(), &"slurm".into(), &"ready".into()),
+        (&SERVER.into(), &"slurm".into(), &"ready".into()),
         "{status:#}"
     );
     let answer = home
@@ -623,7 +631,7 @@ fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
     for rank in ["aggregate-0.0 | ", "aggregate-0.1 | ", "router.0 | "] {
         assert!(logs.contains(rank), "{rank}: {logs}");
     }
-    let again = home.run(&up).expect(2);
+    let again = home.run(&UP).expect(2);
     assert!(
         again
             .stderr
@@ -633,7 +641,7 @@ fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
     );
 
     let id = server["id"].as_str().unwrap();
-    let job = rack.job(id, name);
+    let job = rack.job(id, SERVER);
     signal(job.process_of("aggregate-0.1"), "KILL");
     let begun = Instant::now();
     let told = loop {
@@ -650,7 +658,7 @@ fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
         why.contains("A process of a rank was killed (rank.killed)"),
         "{why}"
     );
-    home.run(&["stop", name]).expect(0);
+    home.run(&["stop", SERVER]).expect(0);
     let left = home.run(&["status", "--format", "json"]).expect(0).json();
     assert_eq!(left["servers"], serde_json::json!([]), "{left:#}");
     for node in 1..=2 {
@@ -662,29 +670,13 @@ fn the_real_engine_is_up_in_a_job_that_every_command_knows() {
 #[ignore = "soak: two starts of the real engine; each commit has one, and the same command on one host"]
 fn the_real_engine_in_a_job_is_submitted_again_by_watch() {
     let _alone = lock::engine();
-    let rack = Rack::start(2, 0);
-    let home = Home::new()
-        .with_shared_packages()
-        .without_docker()
-        .with("SLURM_CONF", rack.configuration());
-    let port = PORT.to_string();
-    let name = "dsr1-rehearsal-rack";
-    let up = [
-        "up",
-        "--target",
-        "slurm",
-        "--profile",
-        "rehearsal-rack",
-        "--port",
-        &port,
-        "--keep",
-    ];
-    home.run(&up).expect(0);
-    let mut watch = home.start(&["watch", name]);
+    let (rack, home) = login_node();
+    home.run(&UP).expect(0);
+    let mut watch = home.start(&["watch", SERVER]);
     watch.wait_for("which is ready", Duration::from_secs(20));
     let status = home.run(&["status", "--format", "json"]).expect(0).json();
     let first = status["servers"][0]["id"].as_str().unwrap().to_owned();
-    signal(rack.job(&first, name).process_of("aggregate-0.1"), "KILL");
+    signal(rack.job(&first, SERVER).process_of("aggregate-0.1"), "KILL");
     let begun = Instant::now();
     loop {
         let status = home.run(&["status", "--format", "json"]).expect(0).json();
@@ -701,8 +693,8 @@ fn the_real_engine_in_a_job_is_submitted_again_by_watch() {
     );
     watch.signal("INT");
     watch.wait();
-    home.run(&["restart", name]).expect(0);
-    home.run(&["stop", name]).expect(0);
+    home.run(&["restart", SERVER]).expect(0);
+    home.run(&["stop", SERVER]).expect(0);
 }
 
 /// Starts a job of many nodes, asks it, and kills a rank of its decode.

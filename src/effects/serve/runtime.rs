@@ -99,7 +99,7 @@ impl Runtime<'_> {
             Self::Slurm {
                 env, name, folder, ..
             } => {
-                let job = slurm::job_of(env, name).await?.ok_or_else(|| unknown_job(name))?;
+                let job = slurm::known_job(env, name).await?;
                 Ok(slurm::log_of_job(env, folder, &job, part))
             }
         }
@@ -107,18 +107,15 @@ impl Runtime<'_> {
 
     /// Returns true if another command stopped the server since this one began, as its history or its log says.
     pub(in crate::effects) fn was_stopped(&self) -> bool {
-        let (Self::Docker {
-            kept_log: log, begun, ..
-        }
-        | Self::Process { log, begun, .. }
-        | Self::Slurm {
-            folder: log, begun, ..
-        }) = self;
-        if let Self::Slurm { name, .. } = self {
-            let state = log.parent().unwrap_or(Path::new("/"));
-            return history::was_asked_to_stop(state, name, begun);
-        }
-        let state = log.ancestors().nth(2).unwrap_or(Path::new("/"));
+        // The folder of the state holds a folder of logs of servers, and one of jobs.
+        let (state, begun) = match self {
+            Self::Docker {
+                kept_log: log, begun, ..
+            }
+            | Self::Process { log, begun, .. } => (log.ancestors().nth(2), begun),
+            Self::Slurm { folder, begun, .. } => (folder.parent(), begun),
+        };
+        let state = state.unwrap_or(Path::new("/"));
         history::was_asked_to_stop(state, self.name(), begun)
             || matches!(self, Self::Process { log, .. } if process::is_stopped(log))
     }
@@ -362,10 +359,4 @@ impl Runtime<'_> {
             }
         }
     }
-}
-
-/// Returns the error about a job that Slurm does not know.
-fn unknown_job(name: &str) -> Error {
-    Error::new(Kind::Server, format!("Slurm knows no job {name}"))
-        .cause("it ended some minutes ago, or another user submitted it")
 }

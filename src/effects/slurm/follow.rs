@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::queue::{Job, failed_nodes, job_of};
+use super::queue::{Job, failed_nodes, job_of, known_job};
 use crate::diagnose::{Diagnoser, Diagnosis};
 use crate::effects::env::Env;
 use crate::effects::lines::LogFile;
@@ -13,7 +13,7 @@ use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Source, Stage, StepEvents};
 use crate::plan::AwaitJob;
-use crate::plan::cluster::{JobLine, job_line};
+use crate::plan::cluster::{JobFailure, JobLine, job_line};
 use crate::report::{EngineMemory, Ready, StageTime};
 use crate::sglang::log;
 
@@ -37,7 +37,7 @@ pub(in crate::effects) async fn await_job(
     events: &StepEvents<'_>,
 ) -> Result<Ready> {
     let name = step.server.name();
-    let job = job_of(env, name).await?.ok_or_else(|| gone(name))?;
+    let job = known_job(env, name).await?;
     let mut start = JobStart::new(step, jobs, &job, events);
     let mut asked: Option<Instant> = None;
     let mut missed = 0;
@@ -79,11 +79,6 @@ fn waiting(job: &Job) -> String {
     }
 }
 
-fn gone(name: &str) -> Error {
-    Error::new(Kind::Server, format!("Slurm knows no job {name}"))
-        .cause("it was cancelled, or it ended some minutes ago")
-}
-
 /// The progress of a job.
 struct JobStart<'a> {
     step: &'a AwaitJob,
@@ -97,8 +92,8 @@ struct JobStart<'a> {
     reached: Option<Stage>,
     stages: Vec<StageTime>,
     kv_pool_tokens: Option<u64>,
-    /// The first failure in the words of the job.
-    failure: Option<String>,
+    /// The failure that tells the cause.
+    failure: Option<JobFailure>,
     /// The job has ended, or says that it does.
     is_over: bool,
     /// The last state of the job in Slurm's words.
@@ -139,9 +134,7 @@ impl<'a> JobStart<'a> {
                         .activity(&format!("ranks answer, the last one {rank}"), Some((done, of)));
                 }
                 Some(JobLine::Serving(url)) => return Some(self.ready(url)),
-                // A node that Slurm lost is named last, and explains what was seen of its ranks.
-                Some(JobLine::Failed(text)) if text.ends_with(" is down") => self.failure = Some(text),
-                Some(JobLine::Failed(text)) => _ = self.failure.get_or_insert(text),
+                Some(JobLine::Failed(next)) => self.failure = Some(next.or_first(self.failure.take())),
                 Some(JobLine::Stopped) => self.is_over = true,
                 Some(JobLine::Silent(text)) => self.events.warning(format!("no answer of {text}"), ""),
                 _ => {}
@@ -197,7 +190,7 @@ impl<'a> JobStart<'a> {
         tokio::time::sleep(TICK).await;
         let _ = self.read();
         let reason = match &self.failure {
-            Some(failure) => failure.clone(),
+            Some(failure) => failure.text().to_owned(),
             None => reason_of(env, &self.state, &job.nodes).await,
         };
         let name = self.step.server.name();
@@ -222,7 +215,7 @@ impl<'a> JobStart<'a> {
 
     /// Returns the last lines of the log of the rank that failed, as far as the job names it; of all logs otherwise.
     fn last_lines(&self) -> Vec<String> {
-        let named = self.failure.as_deref().unwrap_or_default();
+        let named = self.failure.as_ref().map_or("", JobFailure::text);
         let is_named = |rank: &str| {
             let (engine, number) = rank.rsplit_once('.').unwrap_or((rank, "0"));
             named.starts_with(&format!("{engine} rank {number} "))
@@ -252,7 +245,7 @@ pub(in crate::effects) async fn own_verdict(env: &Env, name: &str, jobs: &Path) 
     // Behind a failure the job repeats the last lines of the rank's log.
     lines.retain(|line| job_line(line).is_some());
     let tells = lines.iter().any(|line| match job_line(line) {
-        Some(JobLine::Failed(text)) => !text.contains("xited with "),
+        Some(JobLine::Failed(failure)) => !failure.is_told_by_its_log(),
         _ => false,
     });
     tells.then_some(lines)
@@ -261,14 +254,12 @@ pub(in crate::effects) async fn own_verdict(env: &Env, name: &str, jobs: &Path) 
 /// Returns the reason for the end of a job in words: the first failure that it says itself, or what Slurm says.
 pub(in crate::effects) async fn reason_of_end(env: &Env, jobs: &Path, job: &Job) -> String {
     let lines = LogFile::new(&job.log(jobs), |_| false).read_lines();
-    let mut failures = lines.iter().filter_map(|line| match job_line(line) {
-        Some(JobLine::Failed(text)) => Some(text),
+    let failures = lines.iter().filter_map(|line| match job_line(line) {
+        Some(JobLine::Failed(failure)) => Some(failure),
         _ => None,
     });
-    let first = failures.next();
-    let failure = failures.find(|text| text.ends_with(" is down")).or(first);
-    match failure {
-        Some(failure) => failure,
+    match failures.fold(None, |known, next: JobFailure| Some(next.or_first(known))) {
+        Some(failure) => failure.text().to_owned(),
         None => reason_of(env, &job.state, &job.nodes).await,
     }
 }

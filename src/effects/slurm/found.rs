@@ -8,20 +8,16 @@ use crate::effects::Effects;
 use crate::effects::serve::servers::{Found, describe};
 use crate::error::Result;
 use crate::plan::Server;
+use crate::plan::cluster::jobs_folder;
 use crate::report::ServerState;
 
 impl Effects {
-    /// Returns the folder with the scripts and logs of jobs.
-    pub(in crate::effects) fn jobs_folder(&self) -> PathBuf {
-        Path::new(&self.env().paths.state).join("jobs")
-    }
-
     /// Returns the servers in jobs of this user. A host from which none was submitted has none.
     ///
     /// # Errors
     /// [`crate::error::Kind::Host`] when Slurm does not answer.
     pub(in crate::effects) async fn servers_in_jobs(&self) -> Result<Vec<Found>> {
-        let folder = self.jobs_folder();
+        let folder = PathBuf::from(jobs_folder(&self.env().paths.state));
         if !folder.is_dir() {
             return Ok(Vec::new());
         }

@@ -17,4 +17,4 @@ mod queue;
 pub(in crate::effects) use follow::await_job;
 pub(in crate::effects) use follow::{own_verdict, reason_of_end};
 pub(in crate::effects) use logs::log_of_job;
-pub(in crate::effects) use queue::{job_of, stop, submit, url_of};
+pub(in crate::effects) use queue::{job_of, known_job, stop, submit, url_of};

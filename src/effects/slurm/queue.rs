@@ -86,6 +86,17 @@ pub(in crate::effects) fn endpoint(jobs: &Path, job: &Job) -> Option<String> {
     (url.starts_with("http://") && !url.contains(char::is_whitespace)).then(|| url.to_owned())
 }
 
+/// Returns this user's newest job of that name.
+///
+/// # Errors
+/// [`Kind::Server`] when Slurm knows none.
+pub(in crate::effects) async fn known_job(env: &Env, name: &str) -> Result<Job> {
+    job_of(env, name).await?.ok_or_else(|| {
+        Error::new(Kind::Server, format!("Slurm knows no job {name}"))
+            .cause("it ended some minutes ago, or another user submitted it")
+    })
+}
+
 /// Returns the URL of the server in the newest job of that name; one that nobody answers until the job serves.
 pub(in crate::effects) async fn url_of(env: &Env, name: &str, jobs: &Path) -> Result<String> {
     let job = job_of(env, name).await?;

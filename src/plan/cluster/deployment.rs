@@ -188,12 +188,6 @@ impl Worker {
 }
 
 impl Rank<'_> {
-    /// Returns the node of the rank, from 0.
-    #[must_use]
-    pub const fn node(&self) -> u32 {
-        self.worker.first_node + self.rank
-    }
-
     /// Returns the name of the rank: that of its engine, with the number of the rank if there are several, as in
     /// `decode-0.3`.
     #[must_use]
@@ -204,12 +198,5 @@ impl Rank<'_> {
         } else {
             engine
         }
-    }
-
-    /// Returns the GPUs of the rank on its node, as the node counts those that the server uses; empty on a CPU.
-    #[must_use]
-    pub fn gpus(&self) -> std::ops::Range<u32> {
-        let first = self.worker.position * self.group.gpus;
-        first..first + self.group.gpus
     }
 }

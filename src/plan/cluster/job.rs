@@ -47,7 +47,7 @@ pub fn up_in_job(request: &JobRequest, facts: &Facts) -> Result<Plan> {
     }
     let pull = weights(up, facts, &mut steps)?;
     let name = deployment.name.clone();
-    let folder = format!("{}/jobs", facts.paths.state);
+    let folder = jobs_folder(&facts.paths.state);
     let server = Server::Slurm {
         name: name.clone(),
         folder: folder.clone(),
@@ -113,6 +113,12 @@ pub fn up_in_job(request: &JobRequest, facts: &Facts) -> Result<Plan> {
     }
     plan.blockers.extend(pull);
     Ok(plan)
+}
+
+/// Returns the folder with the scripts and logs of jobs, in the folder of dsr1's state.
+#[must_use]
+pub fn jobs_folder(state: &str) -> String {
+    format!("{state}/jobs")
 }
 
 /// Returns the file with the log of a rank, in the folder of its job.

@@ -23,8 +23,8 @@ pub enum JobLine {
     RouterReady,
     /// The server takes requests at this URL.
     Serving(String),
-    /// The first failure, in words: the engine, the rank and its node.
-    Failed(String),
+    /// A failure.
+    Failed(JobFailure),
     /// A rank that does not answer its probe, in words.
     Silent(String),
     /// The steps are being stopped.
@@ -33,6 +33,40 @@ pub enum JobLine {
     Stopped,
     /// Anything else, in words.
     Other(String),
+}
+
+/// A failure in the words of a job: the engine, the rank and its node, or a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFailure(String);
+
+impl JobFailure {
+    /// Returns the words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns true for a node that Slurm lost.
+    #[must_use]
+    pub fn is_of_a_node(&self) -> bool {
+        self.0.ends_with(" is down")
+    }
+
+    /// Returns true if a rank ended by itself: its own log tells the cause.
+    #[must_use]
+    pub fn is_told_by_its_log(&self) -> bool {
+        self.0.contains("xited with ")
+    }
+
+    /// Returns the one of a known failure and a later one that tells the cause: the first. A node that Slurm lost is named last,
+    /// and explains what was seen of its ranks.
+    #[must_use]
+    pub fn or_first(self, known: Option<Self>) -> Self {
+        match known {
+            Some(known) if !self.is_of_a_node() => known,
+            _ => self,
+        }
+    }
 }
 
 /// Returns the meaning of a line of a job; `None` for a line that is not its own.
@@ -55,7 +89,7 @@ pub fn job_line(line: &str) -> Option<JobLine> {
         "generates" => JobLine::Generates(said),
         "router" if text == "ready" => JobLine::RouterReady,
         "serving" => JobLine::Serving(said),
-        "failed" => JobLine::Failed(said),
+        "failed" => JobLine::Failed(JobFailure(said)),
         "silent" => JobLine::Silent(said),
         "stopping" => JobLine::Stopping,
         "stopped" => JobLine::Stopped,
@@ -93,7 +127,7 @@ mod tests {
             ),
             (
                 "failed decode-0 rank 3 on node gb07: Killed",
-                JobLine::Failed("decode-0 rank 3 on node gb07: Killed".to_owned()),
+                JobLine::Failed(JobFailure("decode-0 rank 3 on node gb07: Killed".to_owned())),
             ),
             ("stopping", JobLine::Stopping),
             ("stopped", JobLine::Stopped),
@@ -108,6 +142,24 @@ mod tests {
             job_line("slurmstepd-gb1: error: *** JOB 3 ON gb1 CANCELLED"),
             None
         );
+    }
+
+    #[test]
+    fn the_first_failure_tells_the_cause_unless_a_node_was_lost() {
+        let chosen = |said: &[&str]| {
+            let failures = said.iter().map(|text| JobFailure((*text).to_owned()));
+            failures
+                .fold(None, |known, next| Some(next.or_first(known)))
+                .unwrap()
+                .0
+        };
+        let (killed, ended) = (
+            "d-0 rank 1 on node n2: Killed",
+            "d-0 rank 0 on node n1: Exited with exit code 1",
+        );
+        assert_eq!(chosen(&[killed, ended]), killed);
+        assert_eq!(chosen(&[ended, killed]), ended);
+        assert_eq!(chosen(&[ended, "node n2 is down"]), "node n2 is down");
     }
 
     proptest! {

@@ -9,6 +9,8 @@ use crate::sglang::Launch;
 pub(super) struct RoleLaunch {
     /// The role.
     pub(super) role: Role,
+    /// Number of its engines.
+    pub(super) workers: u32,
     /// The request of one of its engines.
     pub(super) request: ServeRequest,
     /// Flags, settings and findings.
@@ -22,7 +24,7 @@ pub(super) fn role_launches(
     launch: impl Fn(&ServeRequest) -> Result<Launch>,
 ) -> Result<Vec<RoleLaunch>> {
     let mut found = Vec::new();
-    for (role, _) in topology.roles() {
+    for (role, settings) in topology.roles() {
         let profile: Profile = request.profile.of_role(role).ok_or_else(no_topology)?;
         let one = ServeRequest {
             profile,
@@ -32,6 +34,7 @@ pub(super) fn role_launches(
         let launch = launch(&one)?;
         found.push(RoleLaunch {
             role,
+            workers: settings.count(),
             request: one,
             launch,
         });

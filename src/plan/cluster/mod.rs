@@ -31,8 +31,8 @@ mod word;
 
 pub use checks::findings;
 pub use deployment::{Deployment, EngineGroup, Rank, Router, SCHEMA, Worker};
-pub use job::{JobRequest, up_in_job};
-pub use job_line::{JobLine, job_line};
+pub use job::{JobRequest, jobs_folder, up_in_job};
+pub use job_line::{JobFailure, JobLine, job_line};
 pub use place::{BLOCK, Ports};
 pub use planned::deployment;
 pub use word::{Addresses, PortUse, Word, words_at};

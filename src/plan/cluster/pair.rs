@@ -640,6 +640,7 @@ mod tests {
                     let launch = request.launch();
                     RoleLaunch {
                         role,
+                        workers: 1,
                         request,
                         launch,
                     }

@@ -33,19 +33,15 @@ pub fn deployment(request: &ServeRequest, facts: &Facts) -> Result<Deployment> {
     let (mut next, mut placed_engines) = (0, 0);
     for RoleLaunch {
         role,
+        workers: count,
         request,
         launch,
     } in &roles
     {
-        let count = topology
-            .roles()
-            .iter()
-            .find(|(one, _)| one == role)
-            .map_or(1, |(_, one)| one.count());
         let ranks = request.profile.engine.ranks();
         let nodes = topology.nodes_of(ranks);
-        let (workers, used) = placed(topology, ranks, count, (next, placed_engines), request.port)?;
-        (next, placed_engines) = (used, placed_engines + count);
+        let (workers, used) = placed(topology, ranks, *count, (next, placed_engines), request.port)?;
+        (next, placed_engines) = (used, placed_engines + *count);
         let root = serve::cache_root(request, facts);
         let gpus = if on_cpu { 0 } else { ranks / nodes };
         groups.push(EngineGroup {

@@ -7,6 +7,7 @@
 use crate::profile::{Accelerator, Architecture, Profile, Role, Stack, Version};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::deepseek_r1::is_deepseek_v3_architecture;
+use crate::sglang::distributed::{NO_REGISTRATION, POOLS_BY_NAME};
 use crate::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
 use crate::sglang::settings::EffectiveSettings;
 
@@ -23,10 +24,6 @@ const CUTEDSL_MODES: Version = Version::new(0, 5, 17);
 const FUSES_OVER_NODES: Version = Version::new(0, 5, 14);
 /// First version that computes the output layer of decode over all ranks by itself (`_tp_lm_head_all_to_all_default`, 0.5.18).
 const SPREADS_OUTPUT: Version = Version::new(0, 5, 18);
-/// First version that turns NCCL's registration of graph buffers off by itself (`parallel_hook.py`, 0.5.20).
-const NO_REGISTRATION: Version = Version::new(0, 5, 20);
-/// First version that knows kinds of memory pools by name (`disaggregation/mooncake/utils.py`, 0.5.8).
-const POOLS_BY_NAME: Version = Version::new(0, 5, 8);
 /// First version that refuses the transfer `fake` for prefill (`handle_pd_disaggregation`, 0.5.10).
 const FAKE_REFUSED: Version = Version::new(0, 5, 10);
 /// First version in which `round_robin` chooses the replicas of prefill in turn (`data_parallel_controller.py`, 0.5.10).
